@@ -34,9 +34,9 @@ enum lock_rank {
     LOCK_RANK_FLUSH,   /* namespace map */
     LOCK_RANK_SHARD,
     LOCK_RANK_POLICY,
-    LOCK_RANK_LOG,    /* segment table */
-    LOCK_RANK_QUEUE,  /* mailboxes */
-    LOCK_RANK_LEAF,   /* metrics, logging */
+    LOCK_RANK_LOG,   /* segment table */
+    LOCK_RANK_QUEUE, /* mailboxes */
+    LOCK_RANK_LEAF,  /* metrics, logging */
 };
 
 struct CAPABILITY("mutex") lock {
