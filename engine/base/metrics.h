@@ -72,10 +72,12 @@ uint64_t metric_hist_count_le(const struct metric_hist *hist, uint64_t us);
  * raw, monotone values stay available: */
 void metrics_reset(void);
 double metric_value_raw(enum metric_id id);
+void metric_hist_read_raw(enum metric_id id, struct metric_hist *out);
 
 /* Calls fn before every INFO or /metrics reading, to refresh gauges. At most 16. */
 typedef void (*metrics_refresh_fn)(void *arg);
 void metrics_on_refresh(metrics_refresh_fn fn, void *arg);
+/* Returns when no refresh runs fn any more; so never from within a refresh. */
 void metrics_off_refresh(metrics_refresh_fn fn, void *arg);
 void metrics_refresh(void);
 
