@@ -29,6 +29,7 @@ enum option_flags {
     OPTION_SECRET = 2,    /* never printed in INFO or logs */
     OPTION_PROTECTED = 4, /* CONFIG SET answers "can't set protected config" */
     OPTION_ALIAS = 8,     /* an old or Redis name of the option in `words`; not shown in --help */
+    OPTION_LINES = 16,    /* several lines of a config file add up, separated by blanks */
 };
 
 enum option_id {
@@ -53,8 +54,10 @@ struct option_info {
 /* Sets every option to its default. Call once before anything else. */
 void options_init(void);
 const struct option_info *option_info(enum option_id id);
-/* NOT_FOUND: unknown name (error_out then suggests the nearest). Case-blind. Follows aliases. */
+/* NOT_FOUND: unknown name. Case-blind. Follows aliases. */
 enum status option_lookup(const char *name, enum option_id *id_out);
+/* The name a mistyped one most resembles; NULL when none is near. */
+const char *option_nearest(const char *name);
 
 /* Parses, checks bounds, stores, runs the change hook. error_out: OPTION_ERROR_MAX bytes. */
 MUST_CHECK enum status option_set(enum option_id id, const char *value, char *error_out);
