@@ -54,7 +54,10 @@ void index_deinit(struct index *ix); /* may take long for a large one: backgroun
 /* All slots whose tag matches, newest insertion last. Returns how many (<= INDEX_MATCH_MAX). */
 unsigned index_match(const struct index *ix, uint64_t hash, struct index_slot out[INDEX_MATCH_MAX]);
 bool index_has(const struct index *ix, uint64_t hash, uint64_t location);
-MUST_CHECK enum status index_insert(struct index *ix, uint64_t hash, struct index_slot slot);
+/* More than INDEX_MATCH_MAX equal tags: the lowest location gives way and is told in *dropped_out,
+ * whose location is 0 otherwise (0 is never a record's: a block header comes first). */
+MUST_CHECK enum status index_insert(struct index *ix, uint64_t hash, struct index_slot slot,
+                                    struct index_slot *dropped_out);
 /* The slot with exactly this location; false: not there. */
 bool index_remove(struct index *ix, uint64_t hash, uint64_t location);
 /* Compare-and-swap of a location; hits become those of `slot`. */
@@ -64,6 +67,14 @@ unsigned index_hit(struct index *ix, uint64_t hash, uint64_t location);
 /* A slot chosen by `random` bits; false when empty. (RANDOMKEY) */
 bool index_random(const struct index *ix, uint64_t random, struct index_slot *out);
 void index_prefetch(const struct index *ix, uint64_t hash);
+
+/* The slot of a raw 8-byte word as index_save gives it. */
+static inline struct index_slot index_slot_unpack(uint64_t word)
+{
+    return (struct index_slot){.location = word & ((UINT64_C(1) << INDEX_LOCATION_BITS) - 1),
+                               .hits = (uint8_t)(word >> INDEX_LOCATION_BITS & 3),
+                               .len_class = (uint8_t)(word >> (INDEX_LOCATION_BITS + 2) & 63)};
+}
 
 /* Snapshot: calls fn for each cell's raw slots with the cell's directory position and depth;
  * index_load_cell puts them back into a fresh index of the same base_depth. */

@@ -82,6 +82,11 @@ void lock_note_acquired(const struct lock *l)
                 l->rank, (const void *)l, last->rank, (const void *)last);
         check_failed("lock ranks rise", __FILE__, __LINE__);
     }
+    lock_note_tried(l);
+}
+
+void lock_note_tried(const struct lock *l)
+{
     CHECK(n_held < LOCK_HELD_MAX);
     held[n_held++] = l;
 }

@@ -50,9 +50,11 @@ void lock_wait(struct lock *l);
 void lock_wake(struct lock *l);
 #ifdef HEARTH_DEBUG
 void lock_note_acquired(const struct lock *l);
+void lock_note_tried(const struct lock *l); /* cannot deadlock: no rank check */
 void lock_note_released(const struct lock *l);
 #else
 #define lock_note_acquired(l) ((void)(l))
+#define lock_note_tried(l) ((void)(l))
 #define lock_note_released(l) ((void)(l))
 #endif
 
@@ -73,7 +75,7 @@ static inline NO_TSA bool lock_try(struct lock *l) TRY_ACQUIRES(true, l)
     bool got = atomic_compare_exchange_strong_explicit(&l->word, &free_word, 1,
                                                        memory_order_acquire, memory_order_relaxed);
     if (got) {
-        lock_note_acquired(l);
+        lock_note_tried(l);
     }
     return got;
 }
