@@ -1,0 +1,36 @@
+/*
+ * Purpose: numbers and words as Redis reads and prints them (the arg_* of net/command.h work on
+ *   arguments; these work on any bytes), and the reading of an argument that replies by itself when
+ *   it cannot.
+ * Threads: pure functions; the *_reply ones on the client's worker thread.
+ * Errors: false: not such a number, nothing is written to *out.
+ */
+#ifndef HEARTH_NET_ARGS_H
+#define HEARTH_NET_ARGS_H
+
+#include "net/command.h"
+
+#define ARG_I64_TEXT_MAX 21           /* "-9223372036854775808" and a NUL */
+#define ARG_LONG_DOUBLE_TEXT_MAX 5120 /* LDBL_MAX has 4,933 digits; 5 KB is Redis' own limit */
+
+/* Canonical decimal only: no blanks, no '+', no leading zeros, no "-0". */
+bool arg_parse_i64(const char *data, size_t len, int64_t *out);
+/* As strtold, without leading blanks, trailing bytes, NaN, overflow or underflow to zero. */
+bool arg_parse_long_double(const char *data, size_t len, long double *out);
+/* As SCAN reads a cursor: strtoul in base 10. */
+bool arg_parse_cursor(const char *data, size_t len, uint64_t *out);
+
+/* Decimal digits and a NUL; the length without it. */
+size_t arg_format_i64(int64_t value, char out[ARG_I64_TEXT_MAX]);
+/* %.17Lf without trailing zeros; "-0" is "0". */
+size_t arg_format_long_double(long double value, char out[ARG_LONG_DOUBLE_TEXT_MAX]);
+
+/* How many bytes of the argument C's string functions would see: up to a NUL. */
+size_t arg_text_len(const struct arg *a);
+
+/* False: an error was replied ("value is not an integer or out of range", …). */
+bool arg_i64_reply(struct client *c, const struct arg *a, int64_t *out);
+bool arg_i64_range_reply(struct client *c, const struct arg *a, int64_t min, int64_t max,
+                         int64_t *out);
+
+#endif

@@ -1,0 +1,97 @@
+/*
+ * Purpose: the commands on data (strings, keys, expiry, key space), and what their files share.
+ *   Rows with CMD_MANUAL: SET GETEX LCS RENAME RENAMENX COPY KEYS SCAN RANDOMKEY DBSIZE FLUSHDB
+ *   FLUSHALL. All others find their keys locked, with the need of their row in commands.def. Whether
+ *   a key is faulted in for nothing when arguments turn out wrong does not matter; errors and their
+ *   order are Redis'.
+ * Threads: the client's worker thread.
+ * Errors: every function replies; those that return bool return false after they have replied an
+ *   error (or parked the command).
+ */
+#ifndef HEARTH_NET_CMD_DATA_H
+#define HEARTH_NET_CMD_DATA_H
+
+#include "net/command.h"
+
+/* cmd_string.c */
+void cmd_append(struct client *c);
+void cmd_decr(struct client *c);
+void cmd_decrby(struct client *c);
+void cmd_get(struct client *c);
+void cmd_getdel(struct client *c);
+void cmd_getex(struct client *c);
+void cmd_getrange(struct client *c);
+void cmd_getset(struct client *c);
+void cmd_incr(struct client *c);
+void cmd_incrby(struct client *c);
+void cmd_incrbyfloat(struct client *c);
+void cmd_mget(struct client *c);
+void cmd_mset(struct client *c);
+void cmd_msetnx(struct client *c);
+void cmd_psetex(struct client *c);
+void cmd_set(struct client *c);
+void cmd_setex(struct client *c);
+void cmd_setnx(struct client *c);
+void cmd_setrange(struct client *c);
+void cmd_strlen(struct client *c);
+void cmd_substr(struct client *c);
+/* cmd_lcs.c */
+void cmd_lcs(struct client *c);
+/* cmd_generic.c */
+void cmd_copy(struct client *c);
+void cmd_del(struct client *c);
+void cmd_exists(struct client *c);
+void cmd_expire(struct client *c);
+void cmd_expireat(struct client *c);
+void cmd_expiretime(struct client *c);
+void cmd_persist(struct client *c);
+void cmd_pexpire(struct client *c);
+void cmd_pexpireat(struct client *c);
+void cmd_pexpiretime(struct client *c);
+void cmd_pttl(struct client *c);
+void cmd_rename(struct client *c);
+void cmd_renamenx(struct client *c);
+void cmd_touch(struct client *c);
+void cmd_ttl(struct client *c);
+void cmd_type(struct client *c);
+void cmd_unlink(struct client *c);
+/* cmd_scan.c */
+void cmd_dbsize(struct client *c);
+void cmd_flushall(struct client *c);
+void cmd_flushdb(struct client *c);
+void cmd_keys(struct client *c);
+void cmd_randomkey(struct client *c);
+void cmd_scan(struct client *c);
+/* cmd_object.c */
+void cmd_memory_usage(struct client *c);
+void cmd_object_encoding(struct client *c);
+void cmd_object_freq(struct client *c);
+void cmd_object_idletime(struct client *c);
+void cmd_object_refcount(struct client *c);
+
+/* One key of a CMD_MANUAL command: argv[arg] with this need, in the client's database. Touches the
+ * caller's fields only, so that it may run again when the command is resumed. */
+void cmd_key(struct client *c, struct engine_key *key, int arg, enum engine_need need);
+/* engine_begin with these flags. False: parked, or an error was replied; return at once. */
+bool cmd_begin(struct client *c, uint32_t flags);
+/* cmd_key for the one key of most commands, and cmd_begin. */
+bool cmd_begin_one(struct client *c, int arg, enum engine_need need, uint32_t flags);
+/* What a step over the key space (engine_scan, engine_flush, …) said. As cmd_begin. */
+bool cmd_step(struct client *c, enum status st);
+/* The worker's clock, Unix milliseconds. */
+int64_t cmd_now_ms(struct client *c);
+
+/* Stores the argument (taking its blob over) or a copy of a found value under op.keys[i]. */
+bool cmd_put_arg(struct client *c, uint32_t i, struct arg *a, int64_t expire_at_ms);
+bool cmd_put_value(struct client *c, uint32_t i, const struct engine_value *v,
+                   int64_t expire_at_ms);
+
+/* A value that outlives the change of its key: it is replied after the change has succeeded. */
+struct cmd_saved {
+    struct engine_value value;
+    char *copy;
+};
+bool cmd_save(struct client *c, struct cmd_saved *saved, const struct engine_value *v);
+void cmd_saved_release(struct cmd_saved *saved); /* zeroed is fine */
+
+#endif
