@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -101,7 +102,7 @@ static unsigned edit_distance(const char *a, const char *b)
     size_t len_a = strlen(a);
     size_t len_b = strlen(b);
     if (len_a > NAME_MAX_LEN || len_b > NAME_MAX_LEN) {
-        return NAME_MAX_LEN;
+        return UINT_MAX;
     }
     for (unsigned j = 0; j <= len_b; j++) {
         row[j] = j;
@@ -123,7 +124,7 @@ static unsigned edit_distance(const char *a, const char *b)
 const char *option_nearest(const char *name)
 {
     const char *nearest = NULL;
-    unsigned limit = (unsigned)strlen(name) / 3 + 1; /* a third of it mistyped: still a guess */
+    unsigned limit = (unsigned)strlen(name) / 4 + 1; /* more mistyped: no guess */
     unsigned best = limit + 1;
     for (int id = 0; id < OPTION_COUNT; id++) {
         unsigned distance = edit_distance(name, infos[id].name);

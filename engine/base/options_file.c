@@ -239,7 +239,8 @@ static enum status apply(struct load *load, const char *name, const char *value,
 static enum status load_include(struct load *load, const char *pattern, char *error_out)
 {
     if (strpbrk(pattern, "*?[") == NULL) {
-        return load_file(load, pattern, error_out);
+        enum status st = load_file(load, pattern, error_out);
+        return st == NOT_FOUND ? INVALID : st; /* the including file is wrong, not missing */
     }
     glob_t found;
     int result = glob(pattern, 0, NULL, &found);
