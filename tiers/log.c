@@ -23,22 +23,16 @@
  */
 #include "tiers/log_impl.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/check.h"
 #include "engine/base/fault.h"
 #include "engine/base/log.h"
+#include "engine/base/mem.h"
 #include "engine/base/metrics.h"
 
 #define LOG_EXTENT_MIN                                                                             \
     (16u << 10) /* smaller rests of a segment are not worth a block's own bytes */
-
-void *log_aligned_alloc(size_t bytes)
-{
-    void *p = NULL;
-    return posix_memalign(&p, DEVICE_ALIGN, bytes) == 0 ? p : NULL;
-}
 
 void log_wake(struct log *log)
 {
@@ -123,7 +117,7 @@ enum status log_blocks_grow_locked(struct log *log, struct log_segment *seg, uin
         return OK;
     }
     uint32_t cap = seg->cap_blocks * 2 > n ? seg->cap_blocks * 2 : (n > 16 ? n : 16);
-    struct log_block_ref *blocks = realloc(seg->blocks, cap * sizeof(*blocks));
+    struct log_block_ref *blocks = mem_realloc(seg->blocks, cap * sizeof(*blocks));
     if (blocks == NULL) {
         return NO_MEMORY;
     }
@@ -385,7 +379,7 @@ enum status log_open(const struct log_config *config, struct device *dev, struct
 {
     enum status st = OK;
     *out = NULL;
-    struct log *log = calloc(1, sizeof(*log));
+    struct log *log = mem_zalloc(1, sizeof(*log));
     if (log == NULL) {
         return NO_MEMORY;
     }
@@ -396,8 +390,8 @@ enum status log_open(const struct log_config *config, struct device *dev, struct
     log->next_seq = 1;
     lock_init(&log->lock, LOCK_RANK_LOG);
     TRY(geometry_choose(&log->config, device_size(dev), &log->n_segments));
-    log->segments = calloc(log->n_segments, sizeof(log->segments[0]));
-    log->order = calloc(log->n_segments, sizeof(log->order[0]));
+    log->segments = mem_zalloc(log->n_segments, sizeof(log->segments[0]));
+    log->order = mem_zalloc(log->n_segments, sizeof(log->order[0]));
     if (log->segments == NULL || log->order == NULL) {
         st = NO_MEMORY;
         goto out;
@@ -426,11 +420,11 @@ void log_close(struct log **log)
         return;
     }
     for (uint32_t i = 0; l->segments != NULL && i < l->n_segments; i++) {
-        free(l->segments[i].blocks);
+        mem_free(l->segments[i].blocks);
     }
-    free(l->segments);
-    free(l->order);
-    free(l);
+    mem_free(l->segments);
+    mem_free(l->order);
+    mem_free(l);
 }
 
 /* ---- maintenance ---- */

@@ -20,10 +20,10 @@
  */
 #include "tiers/log_impl.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/check.h"
+#include "engine/base/mem.h"
 #include "engine/base/metrics.h"
 #include "tiers/crc32c.h"
 
@@ -285,9 +285,9 @@ static enum status buffer_ensure(struct log_block *b, uint32_t len)
     if (b->buffer_len >= len) {
         return OK;
     }
-    free(b->buffer);
+    mem_free(b->buffer);
     b->buffer_len = 0;
-    b->buffer = log_aligned_alloc(len);
+    b->buffer = mem_aligned_alloc(DEVICE_ALIGN, len);
     if (b->buffer == NULL) {
         return NO_MEMORY;
     }
@@ -327,7 +327,7 @@ out:
 
 void log_block_free(struct log_block *b)
 {
-    free(b->buffer);
+    mem_free(b->buffer);
     *b = (struct log_block){0};
 }
 

@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <stdatomic.h>
 
+#include "engine/base/bytes.h"
 #include "engine/base/lock.h"
 #include "tiers/index.h"
 #include "tiers/log.h"
@@ -218,16 +219,14 @@ MUST_CHECK enum status log_block_header_verify(const struct log *log, const stru
      (uint32_t)sizeof(struct log_block_trailer) + LOG_PAGE)
 static_assert(LOG_BLOCK_BYTES_MAX < LOG_SEGMENT_BYTES_MIN, "a segment holds the largest block");
 
-static inline uint32_t log_page_up(uint32_t n)
+static inline uint32_t log_page_up(uint64_t n)
 {
-    return (n + LOG_PAGE - 1) & ~(LOG_PAGE - 1);
+    return (uint32_t)bytes_align_up(n, LOG_PAGE);
 }
 
 /* Where a record at `location` lies. INVALID: outside, or nothing is there. */
 MUST_CHECK enum status log_locate(const struct log *log, uint64_t location, uint32_t *segment_out,
                                   uint32_t *generation_out);
 void log_count_read(unsigned reason, uint64_t bytes);
-/* malloc'ed, DEVICE_ALIGN. */
-void *log_aligned_alloc(size_t bytes);
 
 #endif

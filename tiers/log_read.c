@@ -11,10 +11,10 @@
  */
 #include "tiers/log_impl.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/check.h"
+#include "engine/base/mem.h"
 #include "engine/base/metrics.h"
 
 enum status log_locate(const struct log *log, uint64_t location, uint32_t *segment_out,
@@ -66,9 +66,8 @@ static enum status span_of(const struct log *log, uint64_t location, uint8_t len
     uint64_t start = location * INDEX_UNIT_BYTES;
     uint64_t segment_end = log_segment_offset(log, out->segment) + log->config.segment_bytes;
     uint64_t end = start + index_class_bytes(len_class);
-    end = (end + LOG_PAGE - 1) & ~(uint64_t)(LOG_PAGE - 1);
-    end = end < segment_end ? end : segment_end;
-    out->offset = start & ~(uint64_t)(LOG_PAGE - 1);
+    end = bytes_min_u64(bytes_align_up(end, LOG_PAGE), segment_end);
+    out->offset = bytes_align_down(start, LOG_PAGE);
     out->skip = (uint32_t)(start - out->offset);
     out->len = (uint32_t)(end - out->offset);
     return OK;
@@ -151,7 +150,7 @@ enum status log_read_sync(struct log *log, uint64_t location, uint8_t len_class,
     if (st != OK) {
         return st;
     }
-    char *buf = log_aligned_alloc(span.len);
+    char *buf = mem_aligned_alloc(DEVICE_ALIGN, span.len);
     if (buf == NULL) {
         return NO_MEMORY;
     }
@@ -163,6 +162,6 @@ enum status log_read_sync(struct log *log, uint64_t location, uint8_t len_class,
     *buffer_out = buf;
     return OK;
 out:
-    free(buf);
+    mem_free(buf);
     return st;
 }

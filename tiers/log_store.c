@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "engine/base/check.h"
+#include "engine/base/mem.h"
 #include "tiers/crc32c.h"
 
 #define GEOMETRY_KEY "log"
@@ -93,7 +94,7 @@ static char *row_encode(struct log *log, uint32_t segment, enum log_segment_stat
     uint32_t cap = log_segment_blocks(log, segment);
     /* A segment that is sealed or reclaimed gets no more blocks between the two looks. */
     size_t cap_bytes = prefix + sizeof(struct row) + cap * sizeof(struct log_block_ref);
-    char *out = calloc(1, cap_bytes);
+    char *out = mem_zalloc(1, cap_bytes);
     if (out == NULL) {
         return NULL;
     }
@@ -143,7 +144,7 @@ enum status log_store_put(struct log *log, struct rocks_batch *b, uint32_t segme
     char key[ROW_KEY_BYTES + 1];
     snprintf(key, sizeof(key), ROW_PREFIX "%08x", segment);
     rocks_batch_put(b, key, ROW_KEY_BYTES, row, len);
-    free(row);
+    mem_free(row);
     return OK;
 }
 
@@ -259,7 +260,7 @@ enum status log_store_open(struct log *log, bool is_cold)
     TRY(rocks_visit(log->catalog, ROW_PREFIX, sizeof(ROW_PREFIX) - 1, row_visit_warm, &rows));
     log->n_to_load = LOG_NONE; /* until the table came */
 out:
-    free(value);
+    mem_free(value);
     return st;
 }
 
@@ -295,7 +296,7 @@ static enum status segment_save(struct log *log, struct snapshot_writer *w, uint
     }
     memcpy(bytes, &listed, sizeof(listed));
     enum status st = snapshot_write(w, tag_segment, bytes, len);
-    free(bytes);
+    mem_free(bytes);
     return st;
 }
 
@@ -381,7 +382,7 @@ static enum status segment_load_locked(struct log *log, const char *data, size_t
     uint64_t last_seq = log->n_order == 0 ? 0 : log->segments[log->order[log->n_order - 1]].seq;
     if (atomic_load(&seg->state) != LOG_SEG_FREE || seg->row_state != LOG_SEG_SEALED ||
         row.state != LOG_SEG_SEALED || row.generation != atomic_load(&seg->generation) ||
-        row.seq <= last_seq || row.seq >= log->next_seq || listed.live_bytes > row.used_bytes) {
+        row.seq <= last_seq || row.seq >= log->next_seq) {
         return CORRUPT;
     }
     enum status st = log_blocks_grow_locked(log, seg, row.n_blocks);

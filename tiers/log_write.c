@@ -27,11 +27,11 @@
 #include "tiers/log_impl.h"
 
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/check.h"
 #include "engine/base/clock.h"
+#include "engine/base/mem.h"
 #include "engine/base/metrics.h"
 
 #define GAP_SHARE 8
@@ -87,10 +87,10 @@ static void buffer_free(struct log_writer *w, struct log_buffer *b)
     }
     memory_note(w->log, -(int64_t)(sizeof(*b) + b->cap_bytes + b->entries_cap +
                                    b->cap_records * sizeof(b->records[0])));
-    free(b->bytes);
-    free(b->entries);
-    free(b->records);
-    free(b);
+    mem_free(b->bytes);
+    mem_free(b->entries);
+    mem_free(b->records);
+    mem_free(b);
 }
 
 static void buffer_recycle(struct log_writer *w, struct log_buffer *b)
@@ -112,14 +112,14 @@ static void buffer_drop(struct log_writer *w, struct log_buffer *b)
 
 static struct log_buffer *buffer_create(struct log_writer *w, uint32_t bytes)
 {
-    struct log_buffer *b = calloc(1, sizeof(*b));
+    struct log_buffer *b = mem_zalloc(1, sizeof(*b));
     if (b == NULL) {
         return NULL;
     }
     b->writer = w;
-    b->bytes = log_aligned_alloc(bytes);
+    b->bytes = mem_aligned_alloc(DEVICE_ALIGN, bytes);
     if (b->bytes == NULL) {
-        free(b);
+        mem_free(b);
         return NULL;
     }
     b->cap_bytes = bytes;
@@ -162,7 +162,7 @@ static enum status entries_grow(struct log_buffer *b, size_t entry_bytes)
     struct log *log = b->writer->log;
     if (b->entries_len + entry_bytes > b->entries_cap) {
         uint32_t cap = b->entries_cap * 2 + (uint32_t)entry_bytes + 4096;
-        char *entries = realloc(b->entries, cap);
+        char *entries = mem_realloc(b->entries, cap);
         if (entries == NULL) {
             return NO_MEMORY;
         }
@@ -172,7 +172,7 @@ static enum status entries_grow(struct log_buffer *b, size_t entry_bytes)
     }
     if (b->n_records == b->cap_records) {
         uint32_t cap = b->cap_records * 2 + 64;
-        struct log_entry *records = realloc(b->records, cap * sizeof(*records));
+        struct log_entry *records = mem_realloc(b->records, cap * sizeof(*records));
         if (records == NULL) {
             return NO_MEMORY;
         }
@@ -334,8 +334,8 @@ static uint32_t room_of(const struct log_buffer *b, size_t entry_bytes)
 /* Bytes of a block that holds only this. */
 static uint32_t block_bytes_alone(size_t record_bytes, size_t entry_bytes)
 {
-    return log_page_up((uint32_t)(sizeof(struct log_block_header) + record_bytes + entry_bytes +
-                                  sizeof(struct log_block_trailer)));
+    return log_page_up(sizeof(struct log_block_header) + record_bytes + entry_bytes +
+                       sizeof(struct log_block_trailer));
 }
 
 static bool is_large(const struct log_writer *w, size_t record_bytes, size_t entry_bytes)
@@ -435,7 +435,7 @@ static enum status payload_prepare(struct log_writer *w, const struct log_put *p
     }
     size_t bound = codec_bound(put->value_len);
     if (bound > w->scratch_bytes) {
-        char *scratch = realloc(w->scratch, bound);
+        char *scratch = mem_realloc(w->scratch, bound);
         if (scratch == NULL) {
             return NO_MEMORY;
         }
@@ -542,7 +542,7 @@ enum status log_writer_create(struct log *log, struct device_queue *queue, struc
     if (max_in_flight == 0 || done == NULL) {
         return INVALID;
     }
-    struct log_writer *w = calloc(1, sizeof(*w));
+    struct log_writer *w = mem_zalloc(1, sizeof(*w));
     if (w == NULL) {
         return NO_MEMORY;
     }
@@ -585,8 +585,8 @@ void log_writer_destroy(struct log_writer **writer)
         buffer_free(w, b);
     }
     memory_note(w->log, -(int64_t)w->scratch_bytes);
-    free(w->scratch);
-    free(w);
+    mem_free(w->scratch);
+    mem_free(w);
 }
 
 uint32_t log_writer_pending(const struct log_writer *w)

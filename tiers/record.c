@@ -27,6 +27,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "engine/base/bytes.h"
 #include "engine/base/check.h"
 #include "tiers/crc32c.h"
 
@@ -55,11 +56,6 @@ static_assert(RECORD_STORED_MAX < 1u << 21, "stored_len has 21 bits");
 #define EXPIRY_BYTES 8u
 #define CHUNK_BYTES 8u
 
-static size_t align_up(size_t n)
-{
-    return (n + RECORD_ALIGN - 1) & ~(size_t)(RECORD_ALIGN - 1);
-}
-
 uint32_t record_seed(uint32_t segment, uint32_t generation, uint64_t location)
 {
     struct {
@@ -78,7 +74,9 @@ size_t record_payload_offset(uint32_t key_len, int64_t expire_at_ms, unsigned ki
 
 size_t record_size(const struct record *r)
 {
-    return align_up(record_payload_offset(r->key_len, r->expire_at_ms, r->kind) + r->stored_len);
+    return bytes_align_up(record_payload_offset(r->key_len, r->expire_at_ms, r->kind) +
+                              r->stored_len,
+                          RECORD_ALIGN);
 }
 
 void record_encode(const struct record *r, uint32_t seed, void *dst)
@@ -90,7 +88,7 @@ void record_encode(const struct record *r, uint32_t seed, void *dst)
     char *out = dst;
     char *p = out + sizeof(struct record_header);
     size_t payload = record_payload_offset(r->key_len, r->expire_at_ms, r->kind);
-    size_t size = align_up(payload + r->stored_len);
+    size_t size = bytes_align_up(payload + r->stored_len, RECORD_ALIGN);
     /* The payload first: it may lie, shifted, in the bytes that the key is about to take. */
     if (r->stored_len != 0) {
         memmove(out + payload, r->stored, r->stored_len);
@@ -155,7 +153,7 @@ enum status record_decode(const void *buf, size_t len, uint32_t seed, struct rec
         return CORRUPT;
     }
     size_t payload = record_payload_offset(r.key_len, has_expiry ? 0 : RECORD_NO_EXPIRY, r.kind);
-    size_t size = align_up(payload + r.stored_len);
+    size_t size = bytes_align_up(payload + r.stored_len, RECORD_ALIGN);
     if (size > len) {
         return CORRUPT;
     }

@@ -29,7 +29,6 @@
 #include <fcntl.h>
 #include <rocksdb/c.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -39,6 +38,7 @@
 #include "engine/base/fault.h"
 #include "engine/base/lock.h"
 #include "engine/base/log.h"
+#include "engine/base/mem.h"
 #include "engine/base/metrics.h"
 
 #define WRITE_BUFFER_BYTES (1u << 20)
@@ -210,7 +210,7 @@ enum status rocks_open(const char *dir, struct rocks **out)
 {
     enum status st = OK;
     *out = NULL;
-    struct rocks *r = calloc(1, sizeof(*r));
+    struct rocks *r = mem_zalloc(1, sizeof(*r));
     if (r == NULL) {
         return NO_MEMORY;
     }
@@ -261,16 +261,16 @@ void rocks_close(struct rocks **rocks)
         rocksdb_writeoptions_destroy(r->write_durable);
         rocksdb_writeoptions_destroy(r->write_lazy);
     }
-    free(r->dir);
-    free(r->ballast_path);
-    free(r);
+    mem_free(r->dir);
+    mem_free(r->ballast_path);
+    mem_free(r);
 }
 
 /* ---- writing ---- */
 
 struct rocks_batch *rocks_batch_create(void)
 {
-    struct rocks_batch *b = calloc(1, sizeof(*b));
+    struct rocks_batch *b = mem_zalloc(1, sizeof(*b));
     if (b != NULL) {
         b->rep = rocksdb_writebatch_create();
     }
@@ -283,7 +283,7 @@ void rocks_batch_destroy(struct rocks_batch **batch)
     *batch = NULL;
     if (b != NULL) {
         rocksdb_writebatch_destroy(b->rep);
-        free(b);
+        mem_free(b);
     }
 }
 
@@ -343,7 +343,7 @@ enum status rocks_get(struct rocks *r, const void *key, size_t key_len, void **v
     }
     size_t len;
     const char *bytes = rocksdb_pinnableslice_value(slice, &len);
-    void *copy = malloc(len + 1);
+    void *copy = mem_alloc(len + 1);
     if (copy == NULL) {
         st = NO_MEMORY;
         goto out;
@@ -372,7 +372,7 @@ static enum status rows_add(struct rows *rows, const char *key, size_t key_len, 
     size_t need = rows->len + sizeof(lens) + key_len + value_len;
     if (need > rows->cap) {
         size_t cap = need > VISIT_BYTES ? need : VISIT_BYTES;
-        char *bytes = realloc(rows->bytes, cap);
+        char *bytes = mem_realloc(rows->bytes, cap);
         if (bytes == NULL) {
             return NO_MEMORY;
         }
@@ -444,8 +444,8 @@ enum status rocks_visit(struct rocks *r, const void *prefix, size_t prefix_len, 
             at += sizeof(lens) + lens[0] + lens[1];
             TRY(fn(arg, key, lens[0], key + lens[0], lens[1]));
             if (at >= rows.len && !rows.is_last) { /* where the next portion begins */
-                free(after);
-                after = malloc(lens[0] + 1);
+                mem_free(after);
+                after = mem_alloc(lens[0] + 1);
                 if (after == NULL) {
                     st = NO_MEMORY;
                     goto out;
@@ -456,8 +456,8 @@ enum status rocks_visit(struct rocks *r, const void *prefix, size_t prefix_len, 
         }
     } while (!rows.is_last);
 out:
-    free(rows.bytes);
-    free(after);
+    mem_free(rows.bytes);
+    mem_free(after);
     return st;
 }
 

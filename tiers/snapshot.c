@@ -20,12 +20,12 @@
 #include <libgen.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "engine/base/check.h"
+#include "engine/base/mem.h"
 #include "tiers/crc32c.h"
 
 #define SNAPSHOT_FORMAT 1
@@ -111,16 +111,16 @@ static void writer_free(struct snapshot_writer **writer)
     if (w->fd >= 0) {
         close(w->fd);
     }
-    free(w->path);
-    free(w->temporary);
-    free(w);
+    mem_free(w->path);
+    mem_free(w->temporary);
+    mem_free(w);
 }
 
 enum status snapshot_create(const char *path, const uint8_t id[16], struct snapshot_writer **out)
 {
     enum status st = OK;
     *out = NULL;
-    struct snapshot_writer *w = malloc(sizeof(*w));
+    struct snapshot_writer *w = mem_alloc(sizeof(*w));
     if (w == NULL) {
         return NO_MEMORY;
     }
@@ -183,7 +183,7 @@ static enum status folder_sync(const char *path)
     if (fd >= 0) {
         close(fd);
     }
-    free(copy);
+    mem_free(copy);
     return st;
 }
 
@@ -264,7 +264,7 @@ enum status snapshot_open(const char *path, const uint8_t id[16], struct snapsho
     struct stat info;
     struct header h;
     *out = NULL;
-    struct snapshot_reader *r = malloc(sizeof(*r));
+    struct snapshot_reader *r = mem_alloc(sizeof(*r));
     if (r == NULL) {
         return NO_MEMORY;
     }
@@ -307,9 +307,9 @@ enum status snapshot_next(struct snapshot_reader *r, uint32_t *tag_out, const vo
         return CORRUPT;
     }
     if (len > r->cap) {
-        free(r->data);
+        mem_free(r->data);
         r->cap = 0;
-        r->data = malloc(len);
+        r->data = mem_alloc(len);
         if (r->data == NULL) {
             return NO_MEMORY;
         }
@@ -342,6 +342,6 @@ void snapshot_close(struct snapshot_reader **reader)
     if (r->fd >= 0) {
         close(r->fd);
     }
-    free(r->data);
-    free(r);
+    mem_free(r->data);
+    mem_free(r);
 }
