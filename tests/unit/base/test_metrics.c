@@ -2,7 +2,9 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/support/unit.h"
 
@@ -270,10 +272,12 @@ END_TEST
 
 static _Atomic int is_alive;
 static _Atomic int is_over;
+static _Atomic int n_calls;
 static _Atomic int n_dead_calls;
 
 static void needs_alive(void *arg)
 {
+    n_calls++;
     for (int i = 0; i < 200; i++) { /* long enough to be overtaken */
         n_dead_calls += is_alive != 1;
     }
@@ -295,9 +299,14 @@ START_TEST(off_refresh_waits_for_refreshes)
     }
     for (int i = 0; i < 500; i++) {
         is_alive = 1;
+        int before = n_calls;
         metrics_on_refresh(needs_alive, NULL);
-        metrics_off_refresh(needs_alive, NULL);
+        while (n_calls == before) {
+            sched_yield();
+        }
+        metrics_off_refresh(needs_alive, NULL); /* most likely while one is inside */
         is_alive = 0;
+        usleep(20);
     }
     is_over = 1;
     for (int i = 0; i < 2; i++) {
