@@ -4,8 +4,8 @@
  * price is one needless wake-up. A short spin comes first, because critical sections are a few
  * hundred nanoseconds and a futex round trip costs microseconds.
  *
- * Debug builds keep the thread's held locks in the order they were taken. As ranks only rise, the
- * last one is the highest, so one comparison proves the order.
+ * Debug builds keep the thread's held locks and compare a new one with all of them: the last one need
+ * not be the highest, since lock_try, which cannot deadlock, may take locks in any order.
  */
 #include "engine/base/lock.h"
 
@@ -66,21 +66,23 @@ void lock_wake(struct lock *l)
 static _Thread_local const struct lock *held[LOCK_HELD_MAX];
 static _Thread_local unsigned n_held;
 
-static bool may_follow(const struct lock *l, const struct lock *last)
+static bool may_follow(const struct lock *l, const struct lock *other)
 {
-    if (l->rank == LOCK_RANK_SHARD && last->rank == LOCK_RANK_SHARD) {
-        return (uintptr_t)l > (uintptr_t)last;
+    if (l->rank == LOCK_RANK_SHARD && other->rank == LOCK_RANK_SHARD) {
+        return (uintptr_t)l > (uintptr_t)other;
     }
-    return l->rank > last->rank;
+    return l->rank > other->rank;
 }
 
 void lock_note_acquired(const struct lock *l)
 {
-    if (n_held > 0 && !may_follow(l, held[n_held - 1])) {
-        const struct lock *last = held[n_held - 1];
-        dprintf(STDERR_FILENO, "lock rank inversion: rank %u at %p taken while holding %u at %p\n",
-                l->rank, (const void *)l, last->rank, (const void *)last);
-        check_failed("lock ranks rise", __FILE__, __LINE__);
+    for (unsigned i = 0; i < n_held; i++) {
+        if (!may_follow(l, held[i])) {
+            dprintf(STDERR_FILENO,
+                    "lock rank inversion: rank %u at %p taken while holding %u at %p\n", l->rank,
+                    (const void *)l, held[i]->rank, (const void *)held[i]);
+            check_failed("lock ranks rise", __FILE__, __LINE__);
+        }
     }
     lock_note_tried(l);
 }

@@ -116,7 +116,37 @@ START_TEST(ranks_may_rise)
 }
 END_TEST
 
+START_TEST(try_takes_in_any_order)
+{
+    struct lock leaf;
+    struct lock shard;
+    lock_init(&leaf, LOCK_RANK_LEAF);
+    lock_init(&shard, LOCK_RANK_SHARD);
+    lock_acquire(&leaf);
+    ck_assert(lock_try(&shard));
+    lock_release(&leaf);
+    lock_release(&shard);
+}
+END_TEST
+
 #ifdef HEARTH_DEBUG
+
+START_TEST(a_tried_lock_hides_no_higher_one)
+{
+    struct lock leaf;
+    struct lock shard;
+    struct lock log;
+    lock_init(&leaf, LOCK_RANK_LEAF);
+    lock_init(&shard, LOCK_RANK_SHARD);
+    lock_init(&log, LOCK_RANK_LOG);
+    lock_acquire(&leaf);
+    ck_assert(lock_try(&shard));
+    lock_acquire(&log); /* above shard, below leaf */
+    lock_release(&log);
+    lock_release(&shard);
+    lock_release(&leaf);
+}
+END_TEST
 
 static void acquire_two(enum lock_rank first, enum lock_rank second)
 {
@@ -168,13 +198,14 @@ START_TEST(releasing_what_is_not_held_aborts)
 END_TEST
 
 UNIT_MAIN("lock", {free_after_init}, {excludes}, {sleepers_are_woken},
-          {try_fails_while_another_holds}, {ranks_may_rise}, {falling_rank_aborts, SIGABRT},
+          {try_fails_while_another_holds}, {ranks_may_rise}, {try_takes_in_any_order},
+          {a_tried_lock_hides_no_higher_one, SIGABRT}, {falling_rank_aborts, SIGABRT},
           {equal_rank_aborts, SIGABRT}, {shards_in_falling_order_abort, SIGABRT},
           {releasing_what_is_not_held_aborts, SIGABRT})
 
 #else
 
 UNIT_MAIN("lock", {free_after_init}, {excludes}, {sleepers_are_woken},
-          {try_fails_while_another_holds}, {ranks_may_rise})
+          {try_fails_while_another_holds}, {ranks_may_rise}, {try_takes_in_any_order})
 
 #endif
