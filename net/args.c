@@ -147,26 +147,3 @@ bool arg_is(const struct arg *a, const char *word)
     return a->len >= len && strncasecmp(a->data, word, len) == 0 &&
            (a->len == len || a->data[len] == '\0');
 }
-
-bool arg_i64_reply(struct client *c, const struct arg *a, int64_t *out)
-{
-    if (!arg_i64(a, out)) {
-        reply_error(c, "ERR value is not an integer or out of range");
-        return false;
-    }
-    return true;
-}
-
-bool arg_i64_range_reply(struct client *c, const struct arg *a, int64_t min, int64_t max,
-                         int64_t *out)
-{
-    if (!arg_i64_reply(c, a, out)) {
-        return false;
-    }
-    if (*out < min || *out > max) {
-        reply_errorf(c, "ERR value is out of range, value must between %lld and %lld",
-                     (long long)min, (long long)max);
-        return false;
-    }
-    return true;
-}

@@ -1,8 +1,7 @@
 /*
  * Purpose: numbers and words as Redis reads and prints them (the arg_* of net/command.h work on
- *   arguments; these work on any bytes), and the reading of an argument that replies by itself when
- *   it cannot.
- * Threads: pure functions; the *_reply ones on the client's worker thread.
+ *   arguments; these work on any bytes).
+ * Threads: pure functions.
  * Errors: false: not such a number, nothing is written to *out.
  */
 #ifndef HEARTH_NET_ARGS_H
@@ -27,10 +26,5 @@ size_t arg_format_long_double(long double value, char out[ARG_LONG_DOUBLE_TEXT_M
 
 /* How many bytes of the argument C's string functions would see: up to a NUL. */
 size_t arg_text_len(const struct arg *a);
-
-/* False: an error was replied ("value is not an integer or out of range", …). */
-bool arg_i64_reply(struct client *c, const struct arg *a, int64_t *out);
-bool arg_i64_range_reply(struct client *c, const struct arg *a, int64_t min, int64_t max,
-                         int64_t *out);
 
 #endif

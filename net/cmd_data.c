@@ -10,6 +10,16 @@
 #include "engine/api_control.h"
 #include "engine/base/mem.h"
 
+struct engine_key *cmd_take_keys(struct client *c, uint32_t n)
+{
+    bool is_resumed = command_context(c)->op.n_keys != 0;
+    struct engine_key *keys = command_keys(c, n);
+    if (!is_resumed) {
+        memset(keys, 0, n * sizeof(*keys));
+    }
+    return keys;
+}
+
 void cmd_key(struct client *c, struct engine_key *key, int arg, enum engine_need need)
 {
     struct command_context *ctx = command_context(c);
@@ -29,22 +39,44 @@ bool cmd_step(struct client *c, enum status st)
     return st == OK;
 }
 
-bool cmd_begin(struct client *c, uint32_t flags)
+bool cmd_begin(struct client *c, uint32_t more_flags)
 {
     struct engine_op *op = &command_context(c)->op;
-    op->flags = flags;
+    op->flags |= more_flags;
     return cmd_step(c, engine_begin(op));
 }
 
-bool cmd_begin_one(struct client *c, int arg, enum engine_need need, uint32_t flags)
+bool cmd_begin_one(struct client *c, int arg, enum engine_need need, uint32_t more_flags)
 {
-    cmd_key(c, command_keys(c, 1), arg, need);
-    return cmd_begin(c, flags);
+    cmd_key(c, cmd_take_keys(c, 1), arg, need);
+    return cmd_begin(c, more_flags);
 }
 
 int64_t cmd_now_ms(struct client *c)
 {
     return engine_worker_now_ms(command_context(c)->op.worker);
+}
+
+bool cmd_i64(struct client *c, const struct arg *a, int64_t *out)
+{
+    if (!arg_i64(a, out)) {
+        reply_error(c, "ERR value is not an integer or out of range");
+        return false;
+    }
+    return true;
+}
+
+bool cmd_i64_range(struct client *c, const struct arg *a, int64_t min, int64_t max, int64_t *out)
+{
+    if (!cmd_i64(c, a, out)) {
+        return false;
+    }
+    if (*out < min || *out > max) {
+        reply_errorf(c, "ERR value is out of range, value must between %lld and %lld",
+                     (long long)min, (long long)max);
+        return false;
+    }
+    return true;
 }
 
 bool cmd_put_arg(struct client *c, uint32_t i, struct arg *a, int64_t expire_at_ms)

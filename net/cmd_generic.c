@@ -92,7 +92,7 @@ static bool expire_time_parse(struct client *c, int64_t base_ms, int64_t unit_ms
 {
     struct command_context *ctx = command_context(c);
     int64_t when;
-    if (!arg_i64_reply(c, &ctx->argv[2], &when)) {
+    if (!cmd_i64(c, &ctx->argv[2], &when)) {
         return false;
     }
     if (__builtin_mul_overflow(when, unit_ms, &when) ||
@@ -248,7 +248,7 @@ static void rename_run(struct client *c, bool is_nx)
     const struct arg *from = &ctx->argv[1];
     const struct arg *to = &ctx->argv[2];
     bool is_same = from->len == to->len && memcmp(from->data, to->data, from->len) == 0;
-    struct engine_key *keys = command_keys(c, is_same ? 1 : 2);
+    struct engine_key *keys = cmd_take_keys(c, is_same ? 1 : 2);
     cmd_key(c, &keys[0], 1, is_same ? ENGINE_META : ENGINE_VALUE);
     if (!is_same) {
         cmd_key(c, &keys[1], 2, is_nx ? ENGINE_META : ENGINE_BLIND);
@@ -283,7 +283,7 @@ static bool copy_options_parse(struct client *c, struct copy_options *out)
         if (arg_is(&ctx->argv[i], "REPLACE")) {
             out->is_replace = true;
         } else if (arg_is(&ctx->argv[i], "DB") && i + 1 < ctx->argc) {
-            if (!arg_i64_range_reply(c, &ctx->argv[++i], INT_MIN, INT_MAX, &db)) {
+            if (!cmd_i64_range(c, &ctx->argv[++i], INT_MIN, INT_MAX, &db)) {
                 return false;
             }
             if (db < 0 || db >= ENGINE_DATABASES) {
@@ -315,11 +315,11 @@ void cmd_copy(struct client *c)
     if (!copy_options_parse(c, &options)) {
         return;
     }
-    struct engine_key *keys = command_keys(c, 2);
+    struct engine_key *keys = cmd_take_keys(c, 2);
     cmd_key(c, &keys[0], 1, ENGINE_VALUE);
     cmd_key(c, &keys[1], 2, options.is_replace ? ENGINE_BLIND : ENGINE_META);
     keys[1].db = options.db;
-    if (!cmd_begin(c, ENGINE_OP_WRITE)) {
+    if (!cmd_begin(c, 0)) {
         return;
     }
     if (!engine_find(op, 0, &from) || (!options.is_replace && engine_find(op, 1, &to))) {

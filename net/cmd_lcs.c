@@ -52,7 +52,7 @@ static bool lcs_options_parse(struct client *c, struct lcs_options *out)
         } else if (arg_is(a, "WITHMATCHLEN")) {
             out->want_match_len = true;
         } else if (arg_is(a, "MINMATCHLEN") && i + 1 < ctx->argc) {
-            if (!arg_i64_reply(c, &ctx->argv[++i], &out->min_match_len)) {
+            if (!cmd_i64(c, &ctx->argv[++i], &out->min_match_len)) {
                 return false;
             }
         } else {
@@ -269,10 +269,10 @@ void cmd_lcs(struct client *c)
     if (!lcs_options_parse(c, &options)) {
         return;
     }
-    struct engine_key *keys = command_keys(c, 2);
+    struct engine_key *keys = cmd_take_keys(c, 2);
     cmd_key(c, &keys[0], 1, ENGINE_VALUE);
     cmd_key(c, &keys[1], 2, ENGINE_VALUE);
-    if (!cmd_begin(c, ENGINE_OP_READ)) {
+    if (!cmd_begin(c, 0)) {
         return;
     }
     bool is_saved = save_found(c, 0, &a) && save_found(c, 1, &b);

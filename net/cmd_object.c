@@ -74,7 +74,7 @@ static bool samples_parse(struct client *c)
     for (int i = 3; i < ctx->argc; i++) {
         int64_t n_samples = -1;
         bool is_known = arg_is(&ctx->argv[i], "SAMPLES") && i + 1 < ctx->argc;
-        if (is_known && !arg_i64_reply(c, &ctx->argv[++i], &n_samples)) {
+        if (is_known && !cmd_i64(c, &ctx->argv[++i], &n_samples)) {
             return false;
         }
         if (n_samples < 0) {

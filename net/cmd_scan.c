@@ -65,15 +65,6 @@ static void walk_end(struct client *c)
     ctx->scratch_free = NULL;
 }
 
-/* The op of a command without keys. */
-static struct engine_op *keyless_op(struct client *c)
-{
-    struct engine_op *op = &command_context(c)->op;
-    op->flags = 0;
-    op->n_keys = 0;
-    return op;
-}
-
 static bool is_wanted(const struct arg *pattern, const struct engine_scan_key *key)
 {
     return pattern == NULL || glob_is_all(pattern->data, pattern->len) ||
@@ -83,7 +74,7 @@ static bool is_wanted(const struct arg *pattern, const struct engine_scan_key *k
 /* One step, collected. */
 static enum status keys_step(struct client *c, struct walk *walk, const struct arg *pattern)
 {
-    enum status st = engine_scan(keyless_op(c), &walk->scan);
+    enum status st = engine_scan(&command_context(c)->op, &walk->scan);
     for (uint32_t i = 0; st == OK && i < walk->scan.n_found; i++) {
         const struct engine_scan_key *key = &walk->scan.found[i];
         if (is_wanted(pattern, key)) {
@@ -142,7 +133,7 @@ static bool scan_options_parse(struct client *c, struct scan_options *out)
         int64_t count = SCAN_COUNT_DEFAULT;
         bool is_known = value != NULL;
         if (is_known && arg_is(word, "COUNT")) {
-            if (!arg_i64_reply(c, value, &count)) {
+            if (!cmd_i64(c, value, &count)) {
                 return false;
             }
             out->count = (uint32_t)(count < SCAN_COUNT_MAX ? count : SCAN_COUNT_MAX);
@@ -192,7 +183,7 @@ void cmd_scan(struct client *c)
     if (walk == NULL) {
         return;
     }
-    enum status st = engine_scan(keyless_op(c), &walk->scan);
+    enum status st = engine_scan(&command_context(c)->op, &walk->scan);
     if (st == AGAIN) {
         command_park(c);
         return;
@@ -211,7 +202,7 @@ void cmd_randomkey(struct client *c)
 {
     char *key = NULL;
     size_t len = 0;
-    enum status st = engine_random_key(keyless_op(c), command_context(c)->db, &key, &len);
+    enum status st = engine_random_key(&command_context(c)->op, command_context(c)->db, &key, &len);
     if (st == NOT_FOUND) {
         reply_null(c);
     } else if (cmd_step(c, st)) {
@@ -223,7 +214,7 @@ void cmd_randomkey(struct client *c)
 void cmd_dbsize(struct client *c)
 {
     uint64_t n_keys = 0;
-    if (cmd_step(c, engine_db_size(keyless_op(c), command_context(c)->db, &n_keys))) {
+    if (cmd_step(c, engine_db_size(&command_context(c)->op, command_context(c)->db, &n_keys))) {
         reply_integer(c, (int64_t)n_keys);
     }
 }
@@ -237,7 +228,7 @@ static void flush_run(struct client *c, int db)
         (ctx->argc == 2 && (arg_is(&ctx->argv[1], "SYNC") || arg_is(&ctx->argv[1], "ASYNC")));
     if (!is_known) {
         reply_syntax_error(c);
-    } else if (cmd_step(c, engine_flush(keyless_op(c), db))) {
+    } else if (cmd_step(c, engine_flush(&command_context(c)->op, db))) {
         reply_ok(c);
     }
 }

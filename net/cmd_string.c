@@ -89,7 +89,7 @@ static bool set_expiry_ms(struct client *c, const struct set_options *options, i
     if (options->expire == NULL) {
         return true;
     }
-    if (!arg_i64_reply(c, options->expire, &ms)) {
+    if (!cmd_i64(c, options->expire, &ms)) {
         return false;
     }
     bool is_valid = ms > 0;
@@ -146,7 +146,6 @@ void cmd_set(struct client *c)
     struct command_context *ctx = command_context(c);
     struct set_options options;
     enum engine_need need = ENGINE_BLIND;
-    uint32_t flags = ENGINE_OP_WRITE;
     int64_t expire_at_ms;
     if (!set_options_parse(c, 3, ~(unsigned)SET_PERSIST, &options) ||
         !set_expiry_ms(c, &options, &expire_at_ms)) {
@@ -157,11 +156,10 @@ void cmd_set(struct client *c)
     }
     if ((options.flags & SET_GET) != 0) {
         need = ENGINE_VALUE;
-        flags |= ENGINE_OP_READ;
     } else if ((options.flags & (SET_NX | SET_XX | SET_KEEPTTL)) != 0) {
         need = ENGINE_META;
     }
-    if (cmd_begin_one(c, 1, need, flags)) {
+    if (cmd_begin_one(c, 1, need, need == ENGINE_VALUE ? ENGINE_OP_READ : 0)) {
         set_locked(c, options.flags, &ctx->argv[2], expire_at_ms);
         engine_end(&ctx->op);
     }
@@ -271,8 +269,7 @@ void cmd_getex(struct client *c)
     if (!set_options_parse(c, 2, SET_EXPIRES | SET_PERSIST, &options)) {
         return;
     }
-    uint32_t flags = ENGINE_OP_READ | (options.flags != 0 ? ENGINE_OP_WRITE : 0);
-    if (cmd_begin_one(c, 1, ENGINE_VALUE, flags)) {
+    if (cmd_begin_one(c, 1, ENGINE_VALUE, ENGINE_OP_READ)) {
         getex_locked(c, &options);
         engine_end(&command_context(c)->op);
     }
@@ -375,7 +372,7 @@ void cmd_setrange(struct client *c)
     const struct arg *part = &ctx->argv[3];
     struct engine_value v;
     int64_t offset;
-    if (!arg_i64_reply(c, &ctx->argv[2], &offset)) {
+    if (!cmd_i64(c, &ctx->argv[2], &offset)) {
         return;
     }
     if (offset < 0) {
@@ -424,7 +421,7 @@ void cmd_getrange(struct client *c)
     int64_t start;
     int64_t end;
     size_t offset;
-    if (!arg_i64_reply(c, &ctx->argv[2], &start) || !arg_i64_reply(c, &ctx->argv[3], &end)) {
+    if (!cmd_i64(c, &ctx->argv[2], &start) || !cmd_i64(c, &ctx->argv[3], &end)) {
         return;
     }
     size_t len = 0;
@@ -486,7 +483,7 @@ void cmd_decr(struct client *c)
 void cmd_incrby(struct client *c)
 {
     int64_t delta;
-    if (arg_i64_reply(c, &command_context(c)->argv[2], &delta)) {
+    if (cmd_i64(c, &command_context(c)->argv[2], &delta)) {
         add_to_key(c, delta);
     }
 }
@@ -494,7 +491,7 @@ void cmd_incrby(struct client *c)
 void cmd_decrby(struct client *c)
 {
     int64_t delta;
-    if (!arg_i64_reply(c, &command_context(c)->argv[2], &delta)) {
+    if (!cmd_i64(c, &command_context(c)->argv[2], &delta)) {
         return;
     }
     if (delta == INT64_MIN) {
