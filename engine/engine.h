@@ -60,17 +60,17 @@ struct engine_key {
     uint8_t db;
     uint8_t need; /* enum engine_need */
     /* the engine's */
-    uint8_t state;
+    uint16_t ns_slot;
     uint32_t shard;
     uint64_t hash;
-    struct item *item;       /* between begin and end: hot item or NULL */
-    struct warm_value *warm; /* verified copy of the record, or NULL */
-    struct fetch *fetch;     /* device read this key waits for, or NULL */
+    struct item *item;           /* between begin and end: hot item or NULL */
+    struct warm_value *warm;     /* what the device said of this key, or NULL */
+    struct fetch_waiter *waiter; /* device read this key waits for, or NULL */
 };
 
 enum engine_op_flags {
-    ENGINE_OP_READ = 1,     /* look-ups count as hits and misses */
-    ENGINE_OP_WRITE = 2,    /* may need memory: waits for write buffers, refused when out of memory */
+    ENGINE_OP_READ = 1,  /* look-ups count as hits and misses */
+    ENGINE_OP_WRITE = 2, /* may need memory: waits for write buffers, refused when out of memory */
     ENGINE_OP_NO_TOUCH = 4, /* does not count as a use (CLIENT NO-TOUCH, OBJECT, MEMORY USAGE) */
 };
 
@@ -91,6 +91,7 @@ struct engine_op {
     int64_t started_us; /* set when first parked: latency of the warm path */
     uint64_t shards[4]; /* bit set of the shards held */
     void *job;          /* keyspace-wide operations keep their state here */
+    void (*job_cancel)(struct engine_op *op);
     struct engine_op *next;
 };
 

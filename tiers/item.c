@@ -19,9 +19,8 @@ static size_t size_class(size_t bytes)
 
 static size_t item_size(uint32_t key_len, uint32_t value_len, bool has_expiry, bool is_blob)
 {
-    return sizeof(struct item) + (has_expiry ? 8u : 0u) +
-           (key_len >= ITEM_KLEN_ESCAPE ? 4u : 0u) + key_len +
-           (is_blob ? sizeof(void *) : value_len);
+    return sizeof(struct item) + (has_expiry ? 8u : 0u) + (key_len >= ITEM_KLEN_ESCAPE ? 4u : 0u) +
+           key_len + (is_blob ? sizeof(void *) : value_len);
 }
 
 size_t item_bytes_for(uint32_t key_len, uint32_t value_len, bool has_expiry, bool is_blob)

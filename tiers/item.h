@@ -29,10 +29,11 @@
 #define ITEM_NO_EXPIRY INT64_C(-1)
 
 enum item_flags {
-    ITEM_EXPIRY = 1,    /* has an expiry */
-    ITEM_BLOB = 2,      /* the value lies in a blob */
-    ITEM_CLEAN = 4,     /* the same version lies on NVMe and the index names it */
-    ITEM_UNSETTLED = 8, /* slots with this tag may be older versions: not yet known; never demoted */
+    ITEM_EXPIRY = 1, /* has an expiry */
+    ITEM_BLOB = 2,   /* the value lies in a blob */
+    ITEM_CLEAN = 4,  /* the same version lies on NVMe and the index names it */
+    ITEM_UNSETTLED =
+        8, /* slots with this tag may be older versions: not yet known; never demoted */
     ITEM_DEMOTING = 16, /* in a write buffer on its way down; in no policy queue */
     ITEM_DEAD = 32,     /* out of the table; freed by the write buffer that still names it */
     ITEM_TOMBSTONE = 64 /* the key is deleted; stays until its slots are settled */

@@ -32,4 +32,11 @@ enum status status_from_errno(int err);
         }                                                                                          \
     } while (0)
 
+/* The status does not matter here; say why beside it. */
+#define IGNORE(expr)                                                                               \
+    do {                                                                                           \
+        enum status ignored_ = (expr);                                                             \
+        (void)ignored_;                                                                            \
+    } while (0)
+
 #endif
