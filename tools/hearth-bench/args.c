@@ -29,7 +29,10 @@ struct arg {
 #define AT(field) offsetof(struct bench_config, field)
 static const struct arg args[] = {
     {ARG_GROUP, 0, "Target", NULL, 0, NULL},
-    {ARG_WORD, 0, "protocol", "resp|memcached", AT(protocol), "what the server speaks (resp)"},
+    {ARG_WORD, 0, "protocol", "resp|memcached|meta", AT(protocol),
+     "what the server speaks (resp); memcached sends get and set, meta sends memcached's mg and "
+     "ms, "
+     "which it answers in batches"},
     {ARG_TEXT, 'h', "host", "NAME", AT(host), "host (127.0.0.1)"},
     {ARG_NUMBER, 'p', "port", "N", AT(port), "port (6379, memcached 11211)"},
     {ARG_TEXT, 0, "unix", "PATH", AT(unix_path), "Unix socket instead of host and port"},
@@ -274,7 +277,7 @@ static void settle(struct bench_config *c)
     if (c->is_json_values && c->compressible > 0) {
         bench_die("--json-values have a compressibility of their own; leave out --compressible");
     }
-    if (c->protocol == PROTOCOL_MEMCACHED && (c->password != NULL || c->database != 0)) {
+    if (c->protocol != PROTOCOL_RESP && (c->password != NULL || c->database != 0)) {
         bench_die("--auth and --db are for RESP servers");
     }
     if (c->n_threads > c->n_connections) {

@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <time.h>
 
-enum bench_protocol { PROTOCOL_RESP, PROTOCOL_MEMCACHED };
+enum bench_protocol { PROTOCOL_RESP, PROTOCOL_MEMCACHED, PROTOCOL_META };
 enum bench_workload { WORKLOAD_MIX, WORKLOAD_LOAD, WORKLOAD_LOOKASIDE };
 enum bench_distribution { KEYS_UNIFORM, KEYS_ZIPF, KEYS_SEQUENTIAL };
 enum bench_output { OUTPUT_TEXT, OUTPUT_CSV, OUTPUT_JSON };

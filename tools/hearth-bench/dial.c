@@ -119,7 +119,7 @@ static void ask(const struct bench_config *config, int fd, const char *what, con
 static void greet(const struct bench_config *config, int fd)
 {
     char command[1024];
-    if (config->protocol == PROTOCOL_MEMCACHED) {
+    if (config->protocol != PROTOCOL_RESP) {
         ask(config, fd, "version", "version\r\n");
         return;
     }

@@ -20,7 +20,8 @@ static double cpu_us_per_op(const struct report *report)
 
 static const char *protocol_name(const struct bench_config *config)
 {
-    return config->protocol == PROTOCOL_RESP ? "resp" : "memcached";
+    static const char *const names[] = {"resp", "memcached", "meta"};
+    return names[config->protocol];
 }
 
 static const char *workload_name_of(const struct bench_config *config)

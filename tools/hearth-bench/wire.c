@@ -70,9 +70,10 @@ void wire_put_get(enum bench_protocol protocol, struct buffer *out, const char *
         to = PUT(to, "*2\r\n$3\r\nGET\r\n");
         to = put_bulk(to, key, n_key);
     } else {
-        to = PUT(to, "get ");
+        bool is_meta = protocol == PROTOCOL_META;
+        to = is_meta ? PUT(to, "mg ") : PUT(to, "get ");
         to = put(to, key, n_key);
-        to = PUT(to, "\r\n");
+        to = is_meta ? PUT(to, " v\r\n") : PUT(to, "\r\n");
     }
     out->length = (size_t)(to - out->data);
 }
@@ -96,6 +97,15 @@ char *wire_put_set(enum bench_protocol protocol, struct buffer *out, const char 
             to = PUT(to, "$2\r\nEX\r\n");
             to = put_bulk(to, digits, (size_t)(put_number(digits, ttl_seconds) - digits));
         }
+    } else if (protocol == PROTOCOL_META) {
+        to = PUT(to, "ms ");
+        to = put(to, key, n_key);
+        *to++ = ' ';
+        to = put_number(to, n_value);
+        to = PUT(to, " T");
+        to = put_number(to, ttl_seconds);
+        value = to = PUT(to, "\r\n");
+        to = PUT(to + n_value, "\r\n");
     } else {
         to = PUT(to, "set ");
         to = put(to, key, n_key);
@@ -184,6 +194,11 @@ static bool line_begins(const char *line, size_t n_line, const char *word)
     return n_line >= n && memcmp(line, word, n) == 0;
 }
 
+static bool line_is(const char *line, size_t n_line, const char *word)
+{
+    return n_line == strlen(word) && memcmp(line, word, n_line) == 0;
+}
+
 static void parse_memcached(const char *data, size_t n_data, size_t n_line, struct reply *reply)
 {
     const char *end = data + n_line;
@@ -193,13 +208,22 @@ static void parse_memcached(const char *data, size_t n_data, size_t n_line, stru
         if (parse_size(space + 1, end, &n_value) == end) {
             take_value(data, n_data, n_line + 2, n_value, "\r\nEND\r\n", reply);
         }
-    } else if (line_begins(data, n_line, "END")) {
+    } else if (line_begins(data, n_line, "VA ")) {
+        const char *size_end =
+            memchr(data + 3, ' ', n_line - 3); /* before flags, if there are any */
+        size_end = size_end != NULL ? size_end : end;
+        size_t n_value;
+        if (parse_size(data + 3, size_end, &n_value) == size_end) {
+            take_value(data, n_data, n_line + 2, n_value, "\r\n", reply);
+        }
+    } else if (line_begins(data, n_line, "END") || line_is(data, n_line, "EN")) {
         reply->kind = REPLY_MISS;
-    } else if (line_begins(data, n_line, "STORED") || line_begins(data, n_line, "VERSION")) {
+    } else if (line_begins(data, n_line, "STORED") || line_begins(data, n_line, "VERSION") ||
+               line_is(data, n_line, "HD")) {
         reply->kind = REPLY_OK;
     } else if (line_begins(data, n_line, "SERVER_ERROR") || line_begins(data, n_line, "ERROR") ||
                line_begins(data, n_line, "CLIENT_ERROR") ||
-               line_begins(data, n_line, "NOT_STORED")) {
+               line_begins(data, n_line, "NOT_STORED") || line_is(data, n_line, "NS")) {
         reply->kind = REPLY_ERROR;
         reply->data = data;
         reply->n_data = n_line;

@@ -1,6 +1,7 @@
 /*
- * Purpose: the two protocols: requests into a buffer, replies out of one. RESP2 (and RESP3's null)
- *   and memcached's text protocol; only what a GET, a SET and the greeting need.
+ * Purpose: the protocols: requests into a buffer, replies out of one. RESP2 (and RESP3's null) and
+ *   memcached's text protocol in its classic and its meta form; only what a GET, a SET and the
+ *   greeting need.
  * Threads: any; all state is the caller's.
  * Errors: replies come from outside and are never trusted: what cannot be one is REPLY_GARBAGE.
  */
