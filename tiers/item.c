@@ -31,8 +31,9 @@ size_t item_bytes_for(uint32_t key_len, uint32_t value_len, bool has_expiry, boo
 struct item *item_create(const struct item_spec *spec)
 {
     bool has_expiry = spec->expire_at_ms != ITEM_NO_EXPIRY;
+    /* The whole class is ours: values may grow into it (engine/mutate.c). */
     struct item *it =
-        malloc(item_size(spec->key_len, spec->value_len, has_expiry, spec->blob != NULL));
+        malloc(item_bytes_for(spec->key_len, spec->value_len, has_expiry, spec->blob != NULL));
     if (it == NULL) {
         return NULL;
     }
