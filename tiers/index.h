@@ -27,7 +27,7 @@
 #define INDEX_HITS_MAX 3
 
 struct index {
-    uint64_t *directory; /* cell pointer in 48 bits, slots used in 16 */
+    uint64_t *directory; /* an entry per position; see index.c */
     uint8_t depth;       /* directory has 2^depth entries, of which the first bits come from the hash,
                             the rest from the tag */
     uint8_t base_depth;  /* bits at creation */
