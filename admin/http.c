@@ -1,7 +1,7 @@
 /*
  * One thread, one libevent loop, evhttp. Requests are small and rare; answers are built in memory.
  *
- * Not a way in: GET only, no bodies, headers up to 16 KiB, 15 s per request, 64 connections, and a Host
+ * Not a way in: GET only, no bodies, headers up to 16 KiB, 15 s per request, and a Host
  * header that is an address or `localhost` (a page in an operator's browser cannot reach the port
  * through a name it controls: DNS rebinding).
  */
@@ -28,7 +28,6 @@
 
 #define HEADERS_MAX (16 * 1024)
 #define TIMEOUT_S 15
-#define CONNECTIONS_MAX 64
 
 struct admin {
     struct engine *engine;
@@ -215,7 +214,6 @@ static enum status admin_open(struct admin *admin, const char *address, uint16_t
     evhttp_set_max_headers_size(admin->http, HEADERS_MAX);
     evhttp_set_max_body_size(admin->http, 0);
     evhttp_set_timeout(admin->http, TIMEOUT_S);
-    evhttp_set_max_connections(admin->http, CONNECTIONS_MAX);
     evhttp_set_gencb(admin->http, on_request, admin);
     admin->stop_event = event_new(admin->base, admin->stop_fd, EV_READ, on_stop, admin);
     if (admin->stop_event == NULL || event_add(admin->stop_event, NULL) != 0) {
