@@ -1,39 +1,55 @@
 /*
- * W-TinyLFU with lazy lists.
+ * W-TinyLFU with lazy lists and counts in the items.
  *
- *     insert -> [ window 10 % ] -> tail -> contest by frequency -> [ probation | protected 80 % ]
- *                                            loser leaves the tier     main space, 90 %
+ *     insert -> [ window 10 % ] -> tail -- hit ------------------> [ probation | protected 80 % ]
+ *                                       \- not: contest by count ->     main space, 90 %
+ *                                               loser leaves the tier
  *
- * The idea: a hit costs a bit in the node and a sketch counter, never a list. Recency is applied
- * when a node reaches the tail of its queue: with its hit bit set it is given its due (window and
- * protected: another round; probation: to protected) and the bit is cleared. Each such move was paid
- * by a hit, so the work is amortised O(1), and POLICY_MOVES bounds it per eviction.
+ * The idea: a hit changes one byte of the item (hit bit, count, epoch), never a list. Recency is
+ * applied when a node reaches the tail of its queue: with its hit bit set it is given its due
+ * (window: to probation; probation: to protected; protected: another round) and the bit is cleared.
+ * Frequency is exact for items present; of absent keys the history (history.h) remembers the count
+ * that evicted items left with, and the requests since.
  *
  * Invariants:
  * 1. A node is in exactly one queue, named by its policy byte; bytes and items of a queue are the
  *    sums over its nodes (sizes as the caller gave them).
- * 2. Nothing leaves the tier while used <= capacity; the window then overflows into probation.
- * 3. Contest: the window's tail against the victims whose room it needs; ties go to the victim. A
+ * 2. The queue bits change under the policy lock only; a hit's update is one compare-and-swap of the
+ *    whole byte that gives up when it fails, so it cannot undo a move.
+ * 3. Nothing leaves the tier while used <= capacity; the window then overflows into probation.
+ * 4. Contest: the window's tail against the victims whose room it needs; ties go to the victim. A
  *    victim that wins goes to the MRU end of its queue, or it would turn away one candidate after
  *    another (shared/capacity.md 1.5.2).
- * 4. Limits are fractions of capacity; the sketch ages by a sample proportional to the number of
- *    items the capacity holds.
+ * 5. Limits are fractions of capacity; an epoch is a number of requests per item that the capacity
+ *    holds; MOVES_MAX bounds the work of one eviction, not of a queue: all of it scales.
+ * 6. A count is what it says if its epoch is the present one, halved per epoch since; the epoch has
+ *    two bits, so a node not looked at for four epochs counts as current.
  */
 #include "engine/policy/policy.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/check.h"
+#include "engine/policy/epoch.h"
 
 #define PROTECTED_FRACTION 0.80
-/* Effective increments per item between two ageings. */
-#define SAMPLE_PER_ITEM 10
-/* Lazy moves per eviction: far above the mean of at most one per hit between two evictions, small
- * enough (a cache miss each) to stay in microseconds. */
-#define POLICY_MOVES 64
+/* Effective requests per item and epoch. TinyLFU's is 10; counts limited to 7 last longer. */
+#define SAMPLE_PER_ITEM 20
+/* Lazy moves per eviction, a cache miss each: bounds its time, and gives better hit ratios than no
+ * bound (README.md). */
+#define MOVES_MAX 8
 /* Victims looked at when a large candidate would displace several. */
 #define CONTEST_MAX 8
+/* Insertions between two looks at the clock, and what part of the items at most. */
+#define CLOCK_INTERVAL 64
+#define CLOCK_INTERVAL_PART 1024
+
+#define EPOCH_SHIFT 3
+#define EPOCH_MASK 3u
+#define COUNT_SHIFT 5
+static_assert(POLICY_FREQUENCY_MAX << COUNT_SHIFT == 0xe0, "the count has the byte's top bits");
 
 struct queue {
     struct policy_node head; /* head.next: most recent, head.prev: tail */
@@ -42,11 +58,13 @@ struct queue {
 };
 
 struct policy {
-    struct sketch *sketch; /* immutable pointer; its own threading */
-    struct policy_ops ops; /* immutable after create */
+    struct history *history; /* immutable pointer; its own threading */
+    struct policy_ops ops;   /* immutable after create */
+    struct epoch epoch;      /* its own threading; epoch_advance under the policy lock */
     /* policy lock */
     size_t capacity_bytes;
     double window_fraction;
+    uint64_t insertions_to_clock;
     struct queue queues[POLICY_QUEUES];
 };
 
@@ -57,26 +75,47 @@ static _Atomic uint8_t *bits_of(const struct policy_node *node)
     return (_Atomic uint8_t *)((uintptr_t)node + POLICY_BITS_OFFSET);
 }
 
+static uint8_t load_bits(const struct policy_node *node)
+{
+    return atomic_load_explicit(bits_of(node), memory_order_relaxed);
+}
+
 static enum policy_queue queue_of(const struct policy_node *node)
 {
-    return atomic_load_explicit(bits_of(node), memory_order_relaxed) & POLICY_QUEUE_MASK;
+    return load_bits(node) & POLICY_QUEUE_MASK;
 }
 
 static bool is_hit(const struct policy_node *node)
 {
-    return atomic_load_explicit(bits_of(node), memory_order_relaxed) & POLICY_HIT;
+    return load_bits(node) & POLICY_HIT;
 }
 
-static void set_queue(struct policy_node *node, enum policy_queue from, enum policy_queue to)
+/* Requests lately, halved for each epoch since the node was last looked at. */
+static unsigned aged_count(uint8_t bits, unsigned epoch)
 {
-    if (from != to) {
-        atomic_fetch_xor_explicit(bits_of(node), (uint8_t)(from ^ to), memory_order_relaxed);
+    return bits >> COUNT_SHIFT >> ((epoch - (bits >> EPOCH_SHIFT)) & EPOCH_MASK);
+}
+
+static uint8_t make_bits(enum policy_queue queue, unsigned hit, unsigned epoch, unsigned count)
+{
+    return (uint8_t)(queue | hit | (epoch & EPOCH_MASK) << EPOCH_SHIFT | count << COUNT_SHIFT);
+}
+
+static unsigned count_of(const struct policy *policy, const struct policy_node *node)
+{
+    return aged_count(load_bits(node), epoch_now(&policy->epoch));
+}
+
+/* Whoever is moved has been looked at: the hit bit goes, count and epoch are brought up to date. */
+static void stamp(const struct policy *policy, struct policy_node *node, enum policy_queue queue)
+{
+    unsigned epoch = epoch_now(&policy->epoch);
+    uint8_t bits = load_bits(node);
+    while (
+        !atomic_compare_exchange_weak_explicit(bits_of(node), &bits,
+                                               make_bits(queue, 0, epoch, aged_count(bits, epoch)),
+                                               memory_order_relaxed, memory_order_relaxed)) {
     }
-}
-
-static void clear_hit(struct policy_node *node)
-{
-    atomic_fetch_and_explicit(bits_of(node), (uint8_t)~POLICY_HIT, memory_order_relaxed);
 }
 
 static void link_after(struct policy_node *at, struct policy_node *node)
@@ -98,6 +137,13 @@ static struct policy_node *tail_of(const struct queue *queue)
     return queue->items == 0 ? NULL : queue->head.prev;
 }
 
+/* The tail of a queue that is not empty. */
+static struct policy_node *oldest(const struct queue *queue)
+{
+    DCHECK(queue->items > 0);
+    return queue->head.prev;
+}
+
 static void push_mru(struct policy *policy, enum policy_queue id, struct policy_node *node,
                      size_t size)
 {
@@ -116,18 +162,18 @@ static void take(struct policy *policy, enum policy_queue id, struct policy_node
     queue->items--;
 }
 
-static void move_mru(struct policy *policy, struct policy_node *node, enum policy_queue from,
-                     enum policy_queue to)
+static void move_mru(struct policy *policy, struct policy_node *node, enum policy_queue to)
 {
+    enum policy_queue from = queue_of(node);
     if (from == to) {
         unlink_node(node);
         link_after(&policy->queues[to].head, node);
-        return;
+    } else {
+        size_t size = policy->ops.size(node);
+        take(policy, from, node, size);
+        push_mru(policy, to, node, size);
     }
-    size_t size = policy->ops.size(node);
-    take(policy, from, node, size);
-    push_mru(policy, to, node, size);
-    set_queue(node, from, to);
+    stamp(policy, node, to);
 }
 
 static size_t used_bytes(const struct policy *policy)
@@ -157,16 +203,17 @@ static void set_limits(struct policy *policy)
 
 /* --- life ----------------------------------------------------------------------------------- */
 
-enum status policy_create(size_t capacity_bytes, uint64_t n_counters, struct policy_ops ops,
+enum status policy_create(size_t capacity_bytes, size_t history_bytes, struct policy_ops ops,
                           struct policy **policy_out)
 {
     enum status st;
     *policy_out = NULL;
-    struct policy *policy = calloc(1, sizeof *policy);
+    struct policy *policy = aligned_alloc(64, sizeof *policy);
     if (policy == NULL) {
         return NO_MEMORY;
     }
-    TRY(sketch_create(n_counters, &policy->sketch));
+    memset(policy, 0, sizeof *policy);
+    TRY(history_create(history_bytes, &policy->history));
     policy->ops = ops;
     policy->capacity_bytes = capacity_bytes;
     policy->window_fraction = POLICY_WINDOW_DEFAULT;
@@ -185,7 +232,7 @@ out:
 void policy_destroy(struct policy **policy)
 {
     if (*policy != NULL) {
-        sketch_destroy(&(*policy)->sketch);
+        history_destroy(&(*policy)->history);
         free(*policy);
         *policy = NULL;
     }
@@ -197,10 +244,10 @@ void policy_resize(struct policy *policy, size_t capacity_bytes)
     set_limits(policy);
 }
 
-enum status policy_resize_sketch(struct policy *policy, uint64_t n_counters,
-                                 struct sketch_table **retired_out)
+enum status policy_resize_history(struct policy *policy, size_t history_bytes,
+                                  struct history_table **retired_out)
 {
-    return sketch_resize(policy->sketch, n_counters, retired_out);
+    return history_resize(policy->history, history_bytes, retired_out);
 }
 
 void policy_set_window(struct policy *policy, double fraction)
@@ -213,25 +260,37 @@ void policy_set_window(struct policy *policy, double fraction)
 
 void policy_hit(struct policy *policy, struct policy_node *node, uint64_t hash)
 {
-    if (!is_hit(node)) {
-        atomic_fetch_or_explicit(bits_of(node), POLICY_HIT, memory_order_relaxed);
+    (void)hash;
+    unsigned epoch = epoch_now(&policy->epoch);
+    uint8_t bits = load_bits(node);
+    unsigned count = aged_count(bits, epoch);
+    bool is_counted = count < POLICY_FREQUENCY_MAX;
+    uint8_t fresh = make_bits(bits & POLICY_QUEUE_MASK, POLICY_HIT, epoch, count + is_counted);
+    if (fresh != bits) {
+        /* Lost against another thread: that one's update is as good. */
+        atomic_compare_exchange_weak_explicit(bits_of(node), &bits, fresh, memory_order_relaxed,
+                                              memory_order_relaxed);
     }
-    sketch_increment(policy->sketch, hash);
+    if (is_counted) {
+        epoch_tick(&policy->epoch);
+    }
 }
 
 void policy_record_miss(struct policy *policy, uint64_t hash)
 {
-    sketch_increment(policy->sketch, hash);
+    if (history_add(policy->history, hash)) {
+        epoch_tick(&policy->epoch);
+    }
 }
 
 unsigned policy_frequency(const struct policy *policy, uint64_t hash)
 {
-    return sketch_frequency(policy->sketch, hash);
+    return history_count(policy->history, hash);
 }
 
-void policy_prefetch(const struct policy *policy, uint64_t hash)
+unsigned policy_node_frequency(const struct policy *policy, const struct policy_node *node)
 {
-    sketch_prefetch(policy->sketch, hash);
+    return count_of(policy, node);
 }
 
 /* --- lazy recency --------------------------------------------------------------------------- */
@@ -240,31 +299,47 @@ static void shrink_protected(struct policy *policy, unsigned *moves)
 {
     struct queue *protected_queue = &policy->queues[POLICY_PROTECTED];
     while (is_over(protected_queue) && *moves > 0) {
-        struct policy_node *tail = tail_of(protected_queue);
+        struct policy_node *tail = oldest(protected_queue);
         --*moves;
-        if (is_hit(tail)) {
-            clear_hit(tail);
-            move_mru(policy, tail, POLICY_PROTECTED, POLICY_PROTECTED);
-        } else {
-            move_mru(policy, tail, POLICY_PROTECTED, POLICY_PROBATION);
-        }
+        move_mru(policy, tail, is_hit(tail) ? POLICY_PROTECTED : POLICY_PROBATION);
     }
 }
 
-/* The queue's tail after nodes hit since they were last looked at have had their due. */
-static struct policy_node *settled_tail(struct policy *policy, enum policy_queue id,
-                                        unsigned *moves)
+/* The node that leaves the window next, NULL if the window is not over its limit. Nodes hit in the
+ * window have shown their worth: they enter the main space without a contest. */
+static struct policy_node *window_candidate(struct policy *policy, unsigned *moves)
+{
+    struct queue *window = &policy->queues[POLICY_WINDOW];
+    while (is_over(window)) {
+        struct policy_node *tail = oldest(window);
+        if (!is_hit(tail) || *moves == 0) {
+            return tail;
+        }
+        --*moves;
+        move_mru(policy, tail, POLICY_PROBATION);
+        shrink_protected(policy, moves);
+    }
+    return NULL;
+}
+
+/* The node that leaves the main space next, NULL if it is empty. */
+static struct policy_node *main_victim(struct policy *policy, unsigned *moves)
 {
     struct policy_node *tail;
-    while ((tail = tail_of(&policy->queues[id])) != NULL && is_hit(tail) && *moves > 0) {
-        --*moves;
-        clear_hit(tail);
-        if (id == POLICY_PROBATION) {
-            move_mru(policy, tail, POLICY_PROBATION, POLICY_PROTECTED);
-            shrink_protected(policy, moves);
-        } else {
-            move_mru(policy, tail, id, id);
+    while ((tail = tail_of(&policy->queues[POLICY_PROBATION])) != NULL) {
+        if (!is_hit(tail) || *moves == 0) {
+            return tail;
         }
+        --*moves;
+        move_mru(policy, tail, POLICY_PROTECTED);
+        shrink_protected(policy, moves);
+    }
+    while ((tail = tail_of(&policy->queues[POLICY_PROTECTED])) != NULL) {
+        if (!is_hit(tail) || *moves == 0) {
+            break;
+        }
+        --*moves;
+        move_mru(policy, tail, POLICY_PROTECTED);
     }
     return tail;
 }
@@ -272,11 +347,9 @@ static struct policy_node *settled_tail(struct policy *policy, enum policy_queue
 /* While there is room nobody contests: the window's surplus becomes main space. */
 static void overflow_window(struct policy *policy)
 {
-    unsigned moves = POLICY_MOVES;
     struct queue *window = &policy->queues[POLICY_WINDOW];
-    while (is_over(window) && moves > 0) {
-        struct policy_node *tail = settled_tail(policy, POLICY_WINDOW, &moves);
-        move_mru(policy, tail, POLICY_WINDOW, POLICY_PROBATION);
+    for (unsigned i = 0; i < MOVES_MAX && is_over(window); i++) {
+        move_mru(policy, oldest(window), POLICY_PROBATION);
     }
 }
 
@@ -290,10 +363,30 @@ static uint64_t capacity_items(const struct policy *policy)
     return (uint64_t)(share * (double)policy->capacity_bytes) + 1;
 }
 
+/* Starts an epoch when it is time, and ages the history step by step. */
+static void run_clock(struct policy *policy)
+{
+    history_age(policy->history);
+    if (policy->insertions_to_clock > 0) {
+        policy->insertions_to_clock--;
+        return;
+    }
+    uint64_t n_items = capacity_items(policy);
+    uint64_t interval = n_items / CLOCK_INTERVAL_PART;
+    policy->insertions_to_clock = interval < CLOCK_INTERVAL ? interval : CLOCK_INTERVAL;
+    if (epoch_advance(&policy->epoch, SAMPLE_PER_ITEM * n_items)) {
+        history_age_begin(policy->history);
+    }
+}
+
 void policy_insert(struct policy *policy, struct policy_node *node, size_t size)
 {
     struct queue *window = &policy->queues[POLICY_WINDOW];
-    atomic_store_explicit(bits_of(node), POLICY_WINDOW, memory_order_relaxed);
+    unsigned count = history_take(policy->history, policy->ops.hash(node));
+    atomic_store_explicit(bits_of(node),
+                          make_bits(POLICY_WINDOW, 0, epoch_now(&policy->epoch),
+                                    count == 0 ? 1 : count),
+                          memory_order_relaxed);
     push_mru(policy, POLICY_WINDOW, node, size);
     if (size > window->limit_bytes && window->items > 1) {
         /* It would push all others out and then go itself: let it be the candidate at once. */
@@ -303,7 +396,7 @@ void policy_insert(struct policy *policy, struct policy_node *node, size_t size)
     if (!policy_needs_eviction(policy)) {
         overflow_window(policy);
     }
-    sketch_maintain(policy->sketch, SAMPLE_PER_ITEM * capacity_items(policy));
+    run_clock(policy);
 }
 
 void policy_remove(struct policy *policy, struct policy_node *node, size_t size)
@@ -311,7 +404,7 @@ void policy_remove(struct policy *policy, struct policy_node *node, size_t size)
     enum policy_queue id = queue_of(node);
     if (id != POLICY_NONE) {
         take(policy, id, node, size);
-        set_queue(node, id, POLICY_NONE);
+        stamp(policy, node, POLICY_NONE);
     }
 }
 
@@ -327,13 +420,13 @@ void policy_update_size(struct policy *policy, struct policy_node *node, size_t 
 void policy_replace(struct policy *policy, struct policy_node *old, size_t old_size,
                     struct policy_node *fresh, size_t new_size)
 {
-    uint8_t bits = atomic_load_explicit(bits_of(old), memory_order_relaxed);
+    uint8_t bits = load_bits(old);
     enum policy_queue id = bits & POLICY_QUEUE_MASK;
     DCHECK(id != POLICY_NONE);
     atomic_store_explicit(bits_of(fresh), bits, memory_order_relaxed);
     link_after(old, fresh);
     unlink_node(old);
-    set_queue(old, id, POLICY_NONE);
+    stamp(policy, old, POLICY_NONE);
     policy->queues[id].bytes += new_size - old_size;
 }
 
@@ -344,22 +437,17 @@ bool policy_needs_eviction(const struct policy *policy)
     return used_bytes(policy) > policy->capacity_bytes;
 }
 
-static unsigned frequency_of(const struct policy *policy, const struct policy_node *node)
-{
-    return sketch_frequency(policy->sketch, policy->ops.hash(node));
-}
-
 /* Is the candidate asked for more often than all it would displace, from `victim` on? */
 static bool candidate_wins(const struct policy *policy, const struct policy_node *candidate,
                            const struct policy_node *victim)
 {
-    unsigned frequency = frequency_of(policy, candidate);
+    unsigned count = count_of(policy, candidate);
     const struct policy_node *head = &policy->queues[queue_of(victim)].head;
     size_t needed = policy->ops.size(candidate);
     unsigned displaced = 0;
     for (unsigned i = 0; i < CONTEST_MAX && victim != head; i++, victim = victim->prev) {
-        displaced += frequency_of(policy, victim);
-        if (frequency <= displaced) {
+        displaced += count_of(policy, victim);
+        if (count <= displaced) {
             return false;
         }
         size_t size = policy->ops.size(victim);
@@ -379,42 +467,36 @@ static bool has_main_room(const struct policy *policy, const struct policy_node 
            policy->capacity_bytes - policy->queues[POLICY_WINDOW].limit_bytes;
 }
 
-static struct policy_node *main_tail(struct policy *policy, unsigned *moves)
-{
-    struct policy_node *tail = settled_tail(policy, POLICY_PROBATION, moves);
-    return tail != NULL ? tail : settled_tail(policy, POLICY_PROTECTED, moves);
-}
-
-/* The node that should leave, still linked; the candidate it gives way to, or NULL. */
+/* The node that should leave, still linked, and the candidate that it gives way to (or NULL). */
 static struct policy_node *choose(struct policy *policy, unsigned *moves,
                                   struct policy_node **winner_out)
 {
-    struct queue *window = &policy->queues[POLICY_WINDOW];
+    struct policy_node *candidate = window_candidate(policy, moves);
     *winner_out = NULL;
-    while (is_over(window)) {
-        struct policy_node *candidate = settled_tail(policy, POLICY_WINDOW, moves);
-        if (!has_main_room(policy, candidate)) {
-            struct policy_node *victim = main_tail(policy, moves);
-            if (victim == NULL) {
-                return candidate;
-            }
-            if (candidate_wins(policy, candidate, victim)) {
-                *winner_out = candidate;
-                return victim;
-            }
-            move_mru(policy, victim, queue_of(victim), queue_of(victim));
-            return candidate;
-        }
-        move_mru(policy, candidate, POLICY_WINDOW, POLICY_PROBATION);
+    while (candidate != NULL && has_main_room(policy, candidate) && *moves > 0) {
+        --*moves;
+        move_mru(policy, candidate, POLICY_PROBATION);
+        candidate = window_candidate(policy, moves);
     }
-    struct policy_node *victim = main_tail(policy, moves);
-    return victim != NULL ? victim : tail_of(window);
+    struct policy_node *victim = main_victim(policy, moves);
+    if (victim == NULL) {
+        return tail_of(&policy->queues[POLICY_WINDOW]);
+    }
+    if (candidate == NULL) {
+        return victim;
+    }
+    if (candidate_wins(policy, candidate, victim)) {
+        *winner_out = candidate;
+        return victim;
+    }
+    move_mru(policy, victim, queue_of(victim));
+    return candidate;
 }
 
 struct policy_node *policy_victim(struct policy *policy, policy_accept_fn accept, void *arg,
                                   enum policy_victim_kind *kind_out)
 {
-    unsigned moves = POLICY_MOVES;
+    unsigned moves = MOVES_MAX;
     for (unsigned i = 0; i < POLICY_TRIES; i++) {
         struct policy_node *winner;
         struct policy_node *node = choose(policy, &moves, &winner);
@@ -423,12 +505,13 @@ struct policy_node *policy_victim(struct policy *policy, policy_accept_fn accept
         }
         enum policy_queue id = queue_of(node);
         if (!accept(node, arg)) {
-            move_mru(policy, node, id, id);
+            move_mru(policy, node, id);
             continue;
         }
+        history_put(policy->history, policy->ops.hash(node), count_of(policy, node));
         policy_remove(policy, node, policy->ops.size(node));
         if (winner != NULL) {
-            move_mru(policy, winner, POLICY_WINDOW, POLICY_PROBATION);
+            move_mru(policy, winner, POLICY_PROBATION);
         }
         *kind_out = id == POLICY_WINDOW ? POLICY_REJECTED : POLICY_EVICTED;
         return node;
@@ -445,5 +528,5 @@ void policy_stats(const struct policy *policy, struct policy_stats *stats_out)
         stats_out->bytes[i] = policy->queues[i].bytes;
         stats_out->items[i] = policy->queues[i].items;
     }
-    stats_out->overhead_bytes = sizeof *policy + sketch_bytes(policy->sketch);
+    stats_out->overhead_bytes = sizeof *policy + history_bytes(policy->history);
 }
