@@ -41,6 +41,7 @@ OWNERS = [
     (re.compile(r"(event2/|event\.h$|evutil\.h$)"), "libevent",
      re.compile(r"(net/[^/]+\.[ch]|admin/http\.c)$")),
     (re.compile(r"openssl/"), "OpenSSL", re.compile(r"net/tls\.c$")),
+    (re.compile(r"jansson\.h$"), "jansson", re.compile(r"admin/[^/]+\.[ch]$")),
     (re.compile(r"jemalloc/"), "jemalloc", re.compile(r"engine/base/mem\.c$")),
 ]
 FREE_OF_OWNERS = {"tools", "tests"}

@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck disable=SC2034 # used by those who source this
 {
     BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build librocksdb-dev libaio-dev libzstd-dev libxxhash-dev
-        libevent-dev libssl-dev libjemalloc-dev)
+        libevent-dev libssl-dev libjansson-dev libjemalloc-dev)
     UNIT_PACKAGES=(pkg-config check libsubunit-dev)
     CLANG_PACKAGES=(clang llvm libclang-rt-14-dev)
     STYLE_PACKAGES=(python3 clang-format shellcheck)

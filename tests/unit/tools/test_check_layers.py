@@ -34,7 +34,7 @@ GOOD = {
     "net/loop.c": '#include "net/loop.h"\n#include "engine/engine.h"\n'
                   '#include "engine/api_control.h"\n#include "engine/base/log.h"\n',
     "net/tls.c": "#include <openssl/ssl.h>\n",
-    "admin/http.c": '#include <event2/http.h>\n#include <event2/event.h>\n'
+    "admin/http.c": '#include <event2/http.h>\n#include <event2/event.h>\n#include <jansson.h>\n'
                     '#include "engine/api_control.h"\n',
     "tools/hearth-server/main.c": '#include "net/loop.h"\n#include "tiers/aio.h"\n'
                                   '#include "engine/shard.h"\n#include <zstd.h>\n',
@@ -116,6 +116,7 @@ class CheckLayers(unittest.TestCase):
             ("admin/x.c", "event2/event.h", "libevent is owned by"),
             ("net/x.c", "event2/http.h", "evhttp is owned by admin/http.c"),
             ("net/x.c", "openssl/ssl.h", "OpenSSL is owned by net/tls.c"),
+            ("net/x.c", "jansson.h", "jansson is owned by admin/"),
             ("engine/x.c", "jemalloc/jemalloc.h", "jemalloc is owned by engine/base/mem.c"),
         ]:
             with self.subTest(path=path, header=header):
