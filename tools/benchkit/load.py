@@ -9,7 +9,11 @@ from . import servers
 
 
 class LoadFailed(Exception):
-    """hearth-bench could not run, or found values that are wrong."""
+    """hearth-bench could not run."""
+
+
+class WrongValues(LoadFailed):
+    """It ran, and the server gave back values that are not what was stored."""
 
 
 def run(server, *options, **named):
@@ -28,7 +32,7 @@ def run(server, *options, **named):
     result = json.loads(done.stdout)
     for kind in ("wrong", "stale"):
         if result[kind]:
-            raise LoadFailed("%s: %d %s values: %s"
+            raise WrongValues("%s: %d %s values: %s"
                              % (server.label, result[kind], kind, result["first_" + kind]))  # fmt: skip
     return result
 
