@@ -8,7 +8,7 @@
  * The idea: a hit changes one byte of the item (hit bit, count, epoch), never a list. Recency is
  * applied when a node reaches the tail of its queue: with its hit bit set it is given its due
  * (window: to probation; probation: to protected; protected: another round) and the bit is cleared.
- * Frequency is exact for items present; of absent keys the history (history.h) remembers the count
+ * Frequency is exact for items present; of absent keys the ghost (ghost.h) remembers the count
  * that evicted items left with, and the requests since.
  *
  * Invariants:
@@ -17,8 +17,8 @@
  * 2. The queue bits change under the policy lock only; a hit's update is one compare-and-swap of the
  *    whole byte that gives up when it fails, so it cannot undo a move.
  * 3. Nothing leaves the tier while used <= capacity; the window then overflows into probation.
- * 4. Contest: the window's tail against the victims whose room it needs; ties go to the victim. A
- *    victim that wins goes to the MRU end of its queue, or it would turn away one candidate after
+ * 4. Contest: the window's tail against the victims whose room it needs, by requests per byte; ties
+ *    go to the victim. A victim that wins goes to the MRU end of its queue, or it would turn away one candidate after
  *    another (shared/capacity.md 1.5.2).
  * 5. Limits are fractions of capacity; an epoch is a number of requests per item that the capacity
  *    holds; MOVES_MAX bounds the work of one eviction, not of a queue: all of it scales.
@@ -42,6 +42,8 @@
 #define MOVES_MAX 8
 /* Victims looked at when a large candidate would displace several. */
 #define CONTEST_MAX 8
+/* Times the mean size: nodes that must contest even if hit in the window. */
+#define LARGE 2
 /* Insertions between two looks at the clock, and what part of the items at most. */
 #define CLOCK_INTERVAL 64
 #define CLOCK_INTERVAL_PART 1024
@@ -58,9 +60,9 @@ struct queue {
 };
 
 struct policy {
-    struct history *history; /* immutable pointer; its own threading */
-    struct policy_ops ops;   /* immutable after create */
-    struct epoch epoch;      /* its own threading; epoch_advance under the policy lock */
+    struct ghost *ghost;   /* immutable pointer; its own threading */
+    struct policy_ops ops; /* immutable after create */
+    struct epoch epoch;    /* its own threading; epoch_advance under the policy lock */
     /* policy lock */
     size_t capacity_bytes;
     double window_fraction;
@@ -203,7 +205,7 @@ static void set_limits(struct policy *policy)
 
 /* --- life ----------------------------------------------------------------------------------- */
 
-enum status policy_create(size_t capacity_bytes, size_t history_bytes, struct policy_ops ops,
+enum status policy_create(size_t capacity_bytes, size_t ghost_bytes, struct policy_ops ops,
                           struct policy **policy_out)
 {
     enum status st;
@@ -213,7 +215,7 @@ enum status policy_create(size_t capacity_bytes, size_t history_bytes, struct po
         return NO_MEMORY;
     }
     memset(policy, 0, sizeof *policy);
-    TRY(history_create(history_bytes, &policy->history));
+    TRY(ghost_create(ghost_bytes, &policy->ghost));
     policy->ops = ops;
     policy->capacity_bytes = capacity_bytes;
     policy->window_fraction = POLICY_WINDOW_DEFAULT;
@@ -232,7 +234,7 @@ out:
 void policy_destroy(struct policy **policy)
 {
     if (*policy != NULL) {
-        history_destroy(&(*policy)->history);
+        ghost_destroy(&(*policy)->ghost);
         free(*policy);
         *policy = NULL;
     }
@@ -244,10 +246,10 @@ void policy_resize(struct policy *policy, size_t capacity_bytes)
     set_limits(policy);
 }
 
-enum status policy_resize_history(struct policy *policy, size_t history_bytes,
-                                  struct history_table **retired_out)
+enum status policy_resize_ghost(struct policy *policy, size_t ghost_bytes,
+                                struct ghost_table **retired_out)
 {
-    return history_resize(policy->history, history_bytes, retired_out);
+    return ghost_resize(policy->ghost, ghost_bytes, retired_out);
 }
 
 void policy_set_window(struct policy *policy, double fraction)
@@ -278,14 +280,14 @@ void policy_hit(struct policy *policy, struct policy_node *node, uint64_t hash)
 
 void policy_record_miss(struct policy *policy, uint64_t hash)
 {
-    if (history_add(policy->history, hash)) {
+    if (ghost_add(policy->ghost, hash)) {
         epoch_tick(&policy->epoch);
     }
 }
 
 unsigned policy_frequency(const struct policy *policy, uint64_t hash)
 {
-    return history_count(policy->history, hash);
+    return ghost_count(policy->ghost, hash);
 }
 
 unsigned policy_node_frequency(const struct policy *policy, const struct policy_node *node)
@@ -305,14 +307,20 @@ static void shrink_protected(struct policy *policy, unsigned *moves)
     }
 }
 
+static bool is_large(const struct policy *policy, const struct policy_node *node)
+{
+    double mean = (double)used_bytes(policy) / (double)used_items(policy);
+    return (double)policy->ops.size(node) > LARGE * mean;
+}
+
 /* The node that leaves the window next, NULL if the window is not over its limit. Nodes hit in the
- * window have shown their worth: they enter the main space without a contest. */
+ * window have shown their worth: they enter the main space without a contest, unless large. */
 static struct policy_node *window_candidate(struct policy *policy, unsigned *moves)
 {
     struct queue *window = &policy->queues[POLICY_WINDOW];
     while (is_over(window)) {
         struct policy_node *tail = oldest(window);
-        if (!is_hit(tail) || *moves == 0) {
+        if (!is_hit(tail) || *moves == 0 || is_large(policy, tail)) {
             return tail;
         }
         --*moves;
@@ -363,10 +371,10 @@ static uint64_t capacity_items(const struct policy *policy)
     return (uint64_t)(share * (double)policy->capacity_bytes) + 1;
 }
 
-/* Starts an epoch when it is time, and ages the history step by step. */
+/* Starts an epoch when it is time, and ages the ghost step by step. */
 static void run_clock(struct policy *policy)
 {
-    history_age(policy->history);
+    ghost_age(policy->ghost);
     if (policy->insertions_to_clock > 0) {
         policy->insertions_to_clock--;
         return;
@@ -375,14 +383,14 @@ static void run_clock(struct policy *policy)
     uint64_t interval = n_items / CLOCK_INTERVAL_PART;
     policy->insertions_to_clock = interval < CLOCK_INTERVAL ? interval : CLOCK_INTERVAL;
     if (epoch_advance(&policy->epoch, SAMPLE_PER_ITEM * n_items)) {
-        history_age_begin(policy->history);
+        ghost_age_begin(policy->ghost);
     }
 }
 
 void policy_insert(struct policy *policy, struct policy_node *node, size_t size)
 {
     struct queue *window = &policy->queues[POLICY_WINDOW];
-    unsigned count = history_take(policy->history, policy->ops.hash(node));
+    unsigned count = ghost_take(policy->ghost, policy->ops.hash(node));
     atomic_store_explicit(bits_of(node),
                           make_bits(POLICY_WINDOW, 0, epoch_now(&policy->epoch),
                                     count == 0 ? 1 : count),
@@ -437,20 +445,23 @@ bool policy_needs_eviction(const struct policy *policy)
     return used_bytes(policy) > policy->capacity_bytes;
 }
 
-/* Is the candidate asked for more often than all it would displace, from `victim` on? */
+/* Is the candidate asked for more often, byte for byte, than what it would displace? A small one is
+ * measured by the victim's density, a large one by the sum of all victims from `victim` on. */
 static bool candidate_wins(const struct policy *policy, const struct policy_node *candidate,
                            const struct policy_node *victim)
 {
-    unsigned count = count_of(policy, candidate);
     const struct policy_node *head = &policy->queues[queue_of(victim)].head;
-    size_t needed = policy->ops.size(candidate);
-    unsigned displaced = 0;
+    unsigned count = count_of(policy, candidate), displaced = 0;
+    size_t needed = policy->ops.size(candidate), size = policy->ops.size(victim);
+    if (size >= needed) {
+        return (double)count * (double)size > (double)count_of(policy, victim) * (double)needed;
+    }
     for (unsigned i = 0; i < CONTEST_MAX && victim != head; i++, victim = victim->prev) {
         displaced += count_of(policy, victim);
         if (count <= displaced) {
             return false;
         }
-        size_t size = policy->ops.size(victim);
+        size = policy->ops.size(victim);
         if (size >= needed) {
             break;
         }
@@ -508,7 +519,7 @@ struct policy_node *policy_victim(struct policy *policy, policy_accept_fn accept
             move_mru(policy, node, id);
             continue;
         }
-        history_put(policy->history, policy->ops.hash(node), count_of(policy, node));
+        ghost_put(policy->ghost, policy->ops.hash(node), count_of(policy, node));
         policy_remove(policy, node, policy->ops.size(node));
         if (winner != NULL) {
             move_mru(policy, winner, POLICY_PROBATION);
@@ -528,5 +539,5 @@ void policy_stats(const struct policy *policy, struct policy_stats *stats_out)
         stats_out->bytes[i] = policy->queues[i].bytes;
         stats_out->items[i] = policy->queues[i].items;
     }
-    stats_out->overhead_bytes = sizeof *policy + history_bytes(policy->history);
+    stats_out->overhead_bytes = sizeof *policy + ghost_bytes(policy->ghost);
 }

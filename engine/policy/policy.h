@@ -3,7 +3,7 @@
  *   sizes: no clock, no I/O, no allocation after creation, every threshold a fraction of capacity.
  * Threads: policy_hit, policy_record_miss, policy_frequency and policy_node_frequency take no lock,
  *   any thread; a node given to them must stay alive during the call (its shard's lock does it).
- *   All others: the caller holds the policy's lock (policy_resize_history: see there).
+ *   All others: the caller holds the policy's lock (policy_resize_ghost: see there).
  * Errors: creation and resizing return NO_MEMORY; nothing else fails.
  * Source: G. Einziger, R. Friedman, B. Manes, "TinyLFU: A Highly Efficient Cache Admission Policy",
  *   ACM ToS 13(4), 2017; Caffeine; README.md for what differs and was measured.
@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #include "engine/base/status.h"
-#include "engine/policy/history.h"
+#include "engine/policy/ghost.h"
 
 struct policy_node {
     struct policy_node *prev, *next; /* policy lock */
@@ -36,7 +36,7 @@ enum policy_queue { POLICY_NONE, POLICY_WINDOW, POLICY_PROBATION, POLICY_PROTECT
 #define POLICY_HIT 0x04 /* hit since it was last looked at */
 
 /* Counts of requests end here. */
-#define POLICY_FREQUENCY_MAX HISTORY_COUNT_MAX
+#define POLICY_FREQUENCY_MAX GHOST_COUNT_MAX
 
 /* Called at insertion and eviction only. Both must be stable while the node is inserted, but for
  * policy_update_size. */
@@ -47,9 +47,9 @@ struct policy_ops {
 
 struct policy;
 
-/* history_bytes: memory for what is known of absent keys, in proportion to capacity; two bytes for
+/* ghost_bytes: memory for what is known of absent keys, in proportion to capacity; two bytes for
  * each item the capacity holds is ample, half a byte is usable (README.md). */
-MUST_CHECK enum status policy_create(size_t capacity_bytes, size_t history_bytes,
+MUST_CHECK enum status policy_create(size_t capacity_bytes, size_t ghost_bytes,
                                      struct policy_ops ops, struct policy **policy_out);
 /* Nodes still inserted are forgotten, not touched. */
 void policy_destroy(struct policy **policy);
@@ -89,13 +89,13 @@ typedef bool (*policy_accept_fn)(struct policy_node *node, void *arg);
 struct policy_node *policy_victim(struct policy *policy, policy_accept_fn accept, void *arg,
                                   enum policy_victim_kind *kind_out);
 
-/* Takes effect through the caller's evictions. Follow it with policy_resize_history. */
+/* Takes effect through the caller's evictions. Follow it with policy_resize_ghost. */
 void policy_resize(struct policy *policy, size_t capacity_bytes);
 /* Without the policy lock (it copies the table), one thread at a time. The caller frees the retired
- * table (NULL: none) with history_table_free after it has held, in turn, each lock under which it
+ * table (NULL: none) with ghost_table_free after it has held, in turn, each lock under which it
  * calls this module: every shard's and the policy's. */
-MUST_CHECK enum status policy_resize_history(struct policy *policy, size_t history_bytes,
-                                             struct history_table **retired_out);
+MUST_CHECK enum status policy_resize_ghost(struct policy *policy, size_t ghost_bytes,
+                                           struct ghost_table **retired_out);
 /* Share of the window, 0.001..0.999; POLICY_WINDOW_DEFAULT at creation. Takes effect gradually. */
 #define POLICY_WINDOW_DEFAULT 0.10
 void policy_set_window(struct policy *policy, double fraction);
@@ -105,7 +105,7 @@ struct policy_stats {
     size_t window_capacity_bytes;
     size_t bytes[POLICY_QUEUES]; /* by enum policy_queue */
     size_t items[POLICY_QUEUES];
-    size_t overhead_bytes; /* the history and the policy itself */
+    size_t overhead_bytes; /* the ghost and the policy itself */
 };
 void policy_stats(const struct policy *policy, struct policy_stats *stats_out);
 

@@ -11,9 +11,9 @@
 
 #include "engine/policy/policy.h"
 
-/* Memory for the history: what the server has for items of 256 bytes, and in --bytes exactly. */
-#define HISTORY_BYTES_PER_OBJECT 2
-#define CAPACITY_PER_HISTORY_BYTE 128
+/* Memory for the ghost: what the server has for items of 256 bytes, and in --bytes exactly. */
+#define GHOST_BYTES_PER_OBJECT 2
+#define CAPACITY_PER_GHOST_BYTE 128
 
 struct item {
     struct policy_node node;
@@ -80,8 +80,8 @@ enum status sim_tinylfu(const struct sim_setup *setup, struct sim_result *result
         return NO_MEMORY;
     }
     TRY(policy_create(setup->capacity,
-                      setup->is_bytes ? setup->capacity / CAPACITY_PER_HISTORY_BYTE
-                                      : setup->capacity * HISTORY_BYTES_PER_OBJECT,
+                      setup->is_bytes ? setup->capacity / CAPACITY_PER_GHOST_BYTE
+                                      : setup->capacity * GHOST_BYTES_PER_OBJECT,
                       ops, &policy));
     for (uint32_t id = 0; id < trace->n_keys; id++) {
         items[id].hash = key_hash(trace->keys[id]);

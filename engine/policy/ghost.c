@@ -22,7 +22,7 @@
  * Rejected (README.md has the figures): count-min sketches of 4-bit counters, shared by present and
  * absent keys; oldest instead of smallest count out.
  */
-#include "engine/policy/history.h"
+#include "engine/policy/ghost.h"
 
 #include <assert.h>
 #include <stdatomic.h>
@@ -38,22 +38,22 @@
 #define LANE_MASK 0xffffu
 #define SWEEP_STEPS 1024
 
-static_assert(HISTORY_COUNT_MAX == (1 << COUNT_BITS) - 1, "counts fill their bits");
-static_assert(TAG_MASK << COUNT_BITS == (LANE_MASK & ~(unsigned)HISTORY_COUNT_MAX), "a lane");
+static_assert(GHOST_COUNT_MAX == (1 << COUNT_BITS) - 1, "counts fill their bits");
+static_assert(TAG_MASK << COUNT_BITS == (LANE_MASK & ~(unsigned)GHOST_COUNT_MAX), "a lane");
 
 struct line {
     _Atomic uint64_t word[LINE_WORDS]; /* atomic: relaxed, see invariant 3 */
 };
 static_assert(sizeof(struct line) == 64, "one cache line");
 
-struct history_table {
+struct ghost_table {
     uint64_t n_lines; /* immutable */
     _Alignas(64) struct line lines[];
 };
 
-struct history {
-    _Atomic(struct history_table *) table; /* atomic: release when a filled table is published */
-    unsigned sweep_step;                   /* the ageing thread; SWEEP_STEPS: no sweep under way */
+struct ghost {
+    _Atomic(struct ghost_table *) table; /* atomic: release when a filled table is published */
+    unsigned sweep_step;                 /* the ageing thread; SWEEP_STEPS: no sweep under way */
 };
 
 /* --- hashes and lanes ----------------------------------------------------------------------- */
@@ -67,14 +67,14 @@ static uint64_t mix(uint64_t hash)
     return hash ^ hash >> 32;
 }
 
-static struct history_table *table_of(const struct history *history)
+static struct ghost_table *table_of(const struct ghost *ghost)
 {
-    return atomic_load_explicit(&history->table, memory_order_acquire);
+    return atomic_load_explicit(&ghost->table, memory_order_acquire);
 }
 
-static struct line *line_of(const struct history *history, uint64_t mixed)
+static struct line *line_of(const struct ghost *ghost, uint64_t mixed)
 {
-    struct history_table *table = table_of(history);
+    struct ghost_table *table = table_of(ghost);
     return &table->lines[(unsigned __int128)mixed * table->n_lines >> 64];
 }
 
@@ -113,7 +113,7 @@ static unsigned find_tag(const struct line *line, unsigned tag, unsigned *count_
         uint64_t equal = ~(((differs & low15) + low15) | differs) & ~low15;
         if (equal != 0) {
             unsigned slot = w * 4 + (unsigned)__builtin_ctzll(equal) / 16;
-            *count_out = lane_of(word, slot) & HISTORY_COUNT_MAX;
+            *count_out = lane_of(word, slot) & GHOST_COUNT_MAX;
             return slot;
         }
     }
@@ -124,10 +124,10 @@ static unsigned find_tag(const struct line *line, unsigned tag, unsigned *count_
 /* A slot with the least count, from `first` on. */
 static unsigned find_least(const struct line *line, unsigned first, unsigned *count_out)
 {
-    unsigned least_slot = 0, least = HISTORY_COUNT_MAX + 1;
+    unsigned least_slot = 0, least = GHOST_COUNT_MAX + 1;
     for (unsigned i = 0; i < LINE_ENTRIES && least > 0; i++) {
         unsigned slot = (first + i) % LINE_ENTRIES;
-        unsigned count = lane_of(load(line, slot / 4), slot) & HISTORY_COUNT_MAX;
+        unsigned count = lane_of(load(line, slot / 4), slot) & GHOST_COUNT_MAX;
         if (count < least) {
             least = count;
             least_slot = slot;
@@ -157,14 +157,14 @@ static unsigned first_slot(uint64_t mixed)
 
 /* --- life ----------------------------------------------------------------------------------- */
 
-static enum status table_create(size_t bytes, struct history_table **table_out)
+static enum status table_create(size_t bytes, struct ghost_table **table_out)
 {
     uint64_t n_lines = (bytes + sizeof(struct line) / 2) / sizeof(struct line);
     if (n_lines == 0) {
         n_lines = 1;
     }
-    size_t table_bytes = sizeof(struct history_table) + n_lines * sizeof(struct line);
-    struct history_table *table = aligned_alloc(64, table_bytes);
+    size_t table_bytes = sizeof(struct ghost_table) + n_lines * sizeof(struct line);
+    struct ghost_table *table = aligned_alloc(64, table_bytes);
     *table_out = table;
     if (table == NULL) {
         return NO_MEMORY;
@@ -174,49 +174,49 @@ static enum status table_create(size_t bytes, struct history_table **table_out)
     return OK;
 }
 
-enum status history_create(size_t bytes, struct history **history_out)
+enum status ghost_create(size_t bytes, struct ghost **ghost_out)
 {
     enum status st;
-    struct history_table *table = NULL;
-    *history_out = NULL;
-    struct history *history = calloc(1, sizeof *history);
-    if (history == NULL) {
+    struct ghost_table *table = NULL;
+    *ghost_out = NULL;
+    struct ghost *ghost = calloc(1, sizeof *ghost);
+    if (ghost == NULL) {
         return NO_MEMORY;
     }
     TRY(table_create(bytes, &table));
-    atomic_init(&history->table, table);
-    history->sweep_step = SWEEP_STEPS;
-    *history_out = history;
-    history = NULL;
+    atomic_init(&ghost->table, table);
+    ghost->sweep_step = SWEEP_STEPS;
+    *ghost_out = ghost;
+    ghost = NULL;
 out:
-    free(history);
+    free(ghost);
     return st;
 }
 
-void history_destroy(struct history **history)
+void ghost_destroy(struct ghost **ghost)
 {
-    if (*history != NULL) {
-        free(table_of(*history));
-        free(*history);
-        *history = NULL;
+    if (*ghost != NULL) {
+        free(table_of(*ghost));
+        free(*ghost);
+        *ghost = NULL;
     }
 }
 
-size_t history_bytes(const struct history *history)
+size_t ghost_bytes(const struct ghost *ghost)
 {
-    return sizeof *history + sizeof(struct history_table) +
-           table_of(history)->n_lines * sizeof(struct line);
+    return sizeof *ghost + sizeof(struct ghost_table) +
+           table_of(ghost)->n_lines * sizeof(struct line);
 }
 
 /* --- counts --------------------------------------------------------------------------------- */
 
-bool history_add(struct history *history, uint64_t hash)
+bool ghost_add(struct ghost *ghost, uint64_t hash)
 {
     uint64_t mixed = mix(hash);
-    struct line *line = line_of(history, mixed);
+    struct line *line = line_of(ghost, mixed);
     unsigned count;
     unsigned slot = find_tag(line, tag_of(mixed), &count);
-    if (count == HISTORY_COUNT_MAX) {
+    if (count == GHOST_COUNT_MAX) {
         return false;
     }
     if (slot != LINE_ENTRIES) {
@@ -227,25 +227,25 @@ bool history_add(struct history *history, uint64_t hash)
     return true;
 }
 
-unsigned history_count(const struct history *history, uint64_t hash)
+unsigned ghost_count(const struct ghost *ghost, uint64_t hash)
 {
     uint64_t mixed = mix(hash);
     unsigned count;
-    find_tag(line_of(history, mixed), tag_of(mixed), &count);
+    find_tag(line_of(ghost, mixed), tag_of(mixed), &count);
     return count;
 }
 
-void history_put(struct history *history, uint64_t hash, unsigned count)
+void ghost_put(struct ghost *ghost, uint64_t hash, unsigned count)
 {
     uint64_t mixed = mix(hash);
-    DCHECK(count <= HISTORY_COUNT_MAX);
-    line_put(line_of(history, mixed), tag_of(mixed), first_slot(mixed), count);
+    DCHECK(count <= GHOST_COUNT_MAX);
+    line_put(line_of(ghost, mixed), tag_of(mixed), first_slot(mixed), count);
 }
 
-unsigned history_take(struct history *history, uint64_t hash)
+unsigned ghost_take(struct ghost *ghost, uint64_t hash)
 {
     uint64_t mixed = mix(hash);
-    struct line *line = line_of(history, mixed);
+    struct line *line = line_of(ghost, mixed);
     unsigned count;
     unsigned slot = find_tag(line, tag_of(mixed), &count);
     if (slot != LINE_ENTRIES) {
@@ -262,9 +262,9 @@ static void halve(struct line *line)
         uint64_t word = load(line, w), halved = 0;
         for (unsigned lane = 0; word != 0 && lane < 4; lane++) {
             unsigned value = lane_of(word, lane);
-            unsigned count = (value & HISTORY_COUNT_MAX) / 2;
+            unsigned count = (value & GHOST_COUNT_MAX) / 2;
             if (count != 0) {
-                halved |= (uint64_t)((value & ~(unsigned)HISTORY_COUNT_MAX) | count) << lane * 16;
+                halved |= (uint64_t)((value & ~(unsigned)GHOST_COUNT_MAX) | count) << lane * 16;
             }
         }
         if (word != 0) {
@@ -273,26 +273,26 @@ static void halve(struct line *line)
     }
 }
 
-void history_age_begin(struct history *history)
+void ghost_age_begin(struct ghost *ghost)
 {
-    history->sweep_step = 0;
+    ghost->sweep_step = 0;
 }
 
-void history_age(struct history *history)
+void ghost_age(struct ghost *ghost)
 {
-    if (history->sweep_step == SWEEP_STEPS) {
+    if (ghost->sweep_step == SWEEP_STEPS) {
         return;
     }
-    struct history_table *table = table_of(history);
+    struct ghost_table *table = table_of(ghost);
     /* A small table is swept in as many calls as it has lines. */
     uint64_t n_steps = table->n_lines < SWEEP_STEPS ? SWEEP_STEPS / table->n_lines : 1;
-    for (; n_steps > 0 && history->sweep_step < SWEEP_STEPS; n_steps--) {
-        uint64_t from = table->n_lines * history->sweep_step / SWEEP_STEPS;
-        uint64_t to = table->n_lines * (history->sweep_step + 1) / SWEEP_STEPS;
+    for (; n_steps > 0 && ghost->sweep_step < SWEEP_STEPS; n_steps--) {
+        uint64_t from = table->n_lines * ghost->sweep_step / SWEEP_STEPS;
+        uint64_t to = table->n_lines * (ghost->sweep_step + 1) / SWEEP_STEPS;
         for (uint64_t i = from; i < to; i++) {
             halve(&table->lines[i]);
         }
-        history->sweep_step++;
+        ghost->sweep_step++;
     }
 }
 
@@ -302,7 +302,7 @@ static void merge_into(struct line *to, const struct line *from)
 {
     for (unsigned slot = 0; slot < LINE_ENTRIES; slot++) {
         unsigned lane = lane_of(load(from, slot / 4), slot);
-        unsigned tag = lane >> COUNT_BITS, count = lane & HISTORY_COUNT_MAX, present;
+        unsigned tag = lane >> COUNT_BITS, count = lane & GHOST_COUNT_MAX, present;
         if (lane != 0) {
             find_tag(to, tag, &present);
             line_put(to, tag, slot, count > present ? count : present);
@@ -310,12 +310,11 @@ static void merge_into(struct line *to, const struct line *from)
     }
 }
 
-enum status history_resize(struct history *history, size_t bytes,
-                           struct history_table **retired_out)
+enum status ghost_resize(struct ghost *ghost, size_t bytes, struct ghost_table **retired_out)
 {
     enum status st;
-    struct history_table *fresh = NULL;
-    struct history_table *table = table_of(history);
+    struct ghost_table *fresh = NULL;
+    struct ghost_table *table = table_of(ghost);
     *retired_out = NULL;
     TRY(table_create(bytes, &fresh));
     if (fresh->n_lines == table->n_lines) {
@@ -330,15 +329,15 @@ enum status history_resize(struct history *history, size_t bytes,
             merge_into(&fresh->lines[i], &table->lines[j]);
         }
     }
-    atomic_store_explicit(&history->table, fresh, memory_order_release);
+    atomic_store_explicit(&ghost->table, fresh, memory_order_release);
     *retired_out = table;
     fresh = NULL;
 out:
-    history_table_free(&fresh);
+    ghost_table_free(&fresh);
     return st;
 }
 
-void history_table_free(struct history_table **table)
+void ghost_table_free(struct ghost_table **table)
 {
     free(*table);
     *table = NULL;
