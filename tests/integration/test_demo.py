@@ -13,7 +13,9 @@ MISSING = 2  # the demo's status when something outside it is not there
 @limit(400)
 def test_every_byte_comes_back(t):
     t.needs_hearth()
-    env = dict(os.environ, HEARTH_SERVER=harness.hearth_binary())
+    server = harness.hearth_binary()
+    env = dict(os.environ, HEARTH_SERVER=server)
+    env.setdefault("HEARTH_BENCH", os.path.join(os.path.dirname(server), "hearth-bench"))
     demo = os.path.join(harness.ROOT, "tools", "demo")
     done = subprocess.run([sys.executable, demo, "--quick"], env=env, capture_output=True, text=True)
     if done.returncode == MISSING and ("apt" in done.stderr or "hearth-bench" in done.stderr):

@@ -79,4 +79,19 @@ static inline int64_t bench_now_ns(void)
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+/* Writes the decimal digits of value, at most 20; returns how many. */
+static inline size_t bench_put_decimal(char *to, uint64_t value)
+{
+    char digits[20];
+    size_t n = 0;
+    do {
+        digits[n++] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value != 0);
+    for (size_t i = 0; i < n; i++) {
+        to[i] = digits[n - 1 - i];
+    }
+    return n;
+}
+
 #endif

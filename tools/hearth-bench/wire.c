@@ -39,16 +39,7 @@ static char *put(char *to, const char *bytes, size_t n)
 
 static char *put_number(char *to, uint64_t value)
 {
-    char digits[20];
-    size_t n = 0;
-    do {
-        digits[n++] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value != 0);
-    while (n > 0) {
-        *to++ = digits[--n];
-    }
-    return to;
+    return to + bench_put_decimal(to, value);
 }
 
 static char *put_bulk(char *to, const char *bytes, size_t n)

@@ -137,20 +137,6 @@ static const struct record *record_of(const struct workload *workload, uint64_t 
     return &workload->records.list[key % workload->records.n_records];
 }
 
-static size_t put_decimal(char *to, uint64_t value)
-{
-    char digits[20];
-    size_t n = 0;
-    do {
-        digits[n++] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value != 0);
-    for (size_t i = 0; i < n; i++) {
-        to[i] = digits[n - 1 - i];
-    }
-    return n;
-}
-
 size_t workload_name(const struct workload *workload, uint64_t key, char *name_out)
 {
     if (workload->records.n_records == 0) {
@@ -161,14 +147,14 @@ size_t workload_name(const struct workload *workload, uint64_t key, char *name_o
     size_t n = workload->keys.prefix_length;
     memcpy(name_out, workload->keys.prefix, n);
     if (workload->config->n_copies > 1) {
-        n += put_decimal(name_out + n, copy);
+        n += bench_put_decimal(name_out + n, copy);
         name_out[n++] = ':';
     }
     memcpy(name_out + n, record->name, record->n_name);
     n += record->n_name;
     if (record->repeat > 0) {
         name_out[n++] = '#';
-        n += put_decimal(name_out + n, record->repeat + 1);
+        n += bench_put_decimal(name_out + n, record->repeat + 1);
     }
     return n;
 }
@@ -182,7 +168,7 @@ static size_t copy_line(const struct workload *workload, uint64_t copy, char *li
     }
     size_t n = sizeof(label) - 1;
     memcpy(line_out, label, n);
-    n += put_decimal(line_out + n, copy);
+    n += bench_put_decimal(line_out + n, copy);
     line_out[n++] = '\n';
     return n;
 }
