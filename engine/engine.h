@@ -88,6 +88,7 @@ struct engine_op {
     uint8_t is_cancelled;
     uint8_t is_locked;
     uint8_t phase;
+    uint16_t n_tries;
     int64_t started_us; /* set when first parked: latency of the warm path */
     uint64_t shards[4]; /* bit set of the shards held */
     void *job;          /* keyspace-wide operations keep their state here */

@@ -211,6 +211,8 @@ enum status engine_random_key(struct engine_op *op, int db, char **key_out, size
 
 /* ---- by hand ---- */
 
+#define PROMOTE_TRIES 100
+
 enum status engine_demote(struct engine_op *op)
 {
     struct engine_worker *w = op->worker;
@@ -240,6 +242,7 @@ enum status engine_demote(struct engine_op *op)
 
 enum status engine_promote(struct engine_op *op)
 {
+    struct engine *e = op->worker->engine;
     struct engine_value value;
     op->keys[0].need = ENGINE_VALUE;
     enum status st = engine_begin(op);
@@ -247,7 +250,17 @@ enum status engine_promote(struct engine_op *op)
         return st;
     }
     bool exists = engine_find(op, 0, &value);
-    bool is_hot = op_item(op, 0) != NULL;
+    struct item *it = op_item(op, 0);
+    if (it != NULL) { /* asked for by hand: as good as a hit */
+        policy_hit(e->policies[e->shards[op->keys[0].shard].policy_id].policy,
+                   (struct policy_node *)(void *)it, op->keys[0].hash);
+    }
+    bool may_fit = value.len + sizeof(struct item) + op->keys[0].len <= memory_item_max();
     engine_end(op);
-    return !exists ? NOT_FOUND : is_hot ? OK : REJECTED;
+    if (exists && it == NULL && may_fit && op->n_tries++ < PROMOTE_TRIES) {
+        op_delay(op); /* write buffers were full, or it was evicted again at once */
+        return AGAIN;
+    }
+    op->n_tries = 0;
+    return !exists ? NOT_FOUND : it != NULL ? OK : REJECTED;
 }
