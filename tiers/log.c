@@ -157,11 +157,13 @@ static enum status open_next_locked(struct log *log, bool is_reinsert) REQUIRES(
         }
         return is_catalog_failing ? IO : AGAIN;
     }
-    for (uint32_t i = 0; i < log->n_segments; i++) {
+    for (uint32_t n = 0; n < log->n_segments; n++) { /* in turn: the device wears evenly */
+        uint32_t i = (log->last_opened + 1 + n) % log->n_segments;
         struct log_segment *seg = &log->segments[i];
         if (state_of(log, i) != LOG_SEG_READY) {
             continue;
         }
+        log->last_opened = i;
         if (log->open != LOG_NONE) {
             open_close_locked(log);
         }
@@ -387,6 +389,7 @@ enum status log_open(const struct log_config *config, struct device *dev, struct
     log->device = dev;
     log->catalog = catalog;
     log->open = LOG_NONE;
+    log->last_opened = LOG_NONE; /* the first one comes next */
     log->next_seq = 1;
     lock_init(&log->lock, LOCK_RANK_LOG);
     TRY(geometry_choose(&log->config, device_size(dev), &log->n_segments));

@@ -105,6 +105,7 @@ struct log {
     uint32_t open;   /* LOG_NONE */
     uint32_t *order; /* segments by seq; those that are OPEN or later */
     uint32_t n_order;
+    uint32_t last_opened;
     uint32_t next_free; /* where the search for a FREE one begins */
     uint64_t next_seq;
     struct log_hole holes[LOG_HOLES_MAX];

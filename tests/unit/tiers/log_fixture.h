@@ -110,7 +110,7 @@ static inline void fixture_close_log(struct fixture *f)
 {
     log_writer_destroy(&f->writer);
     device_queue_destroy(&f->queue);
-    log_close(&f->log);
+    log_close(&f->log); /* NULL after a failed open */
     rocks_close(&f->catalog);
     device_close(&f->dev);
 }
@@ -296,6 +296,19 @@ static inline enum status fixture_read(struct fixture *f, const struct shadow *s
     }
     log_read_finish(&r.read);
     return st;
+}
+
+/* Shadow i's place holds nothing that verifies, or a record written after `seq`. True: the latter. */
+static inline bool fixture_assert_gone(struct fixture *f, uint32_t i, uint64_t seq)
+{
+    const struct shadow *s = &f->shadow[i];
+    struct record r;
+    void *buffer;
+    enum status st = log_read_sync(f->log, s->location, index_class(s->bytes), &r, &buffer);
+    ck_assert(st == OK || st == CORRUPT || st == INVALID);
+    ck_assert(st != OK || r.seq > seq);
+    free(buffer);
+    return st == OK;
 }
 
 /* Every record that is done OK reads back. */
