@@ -33,7 +33,7 @@ static bool may_drop(const struct item *it)
     case EVICT_ALLKEYS:
         return true;
     case EVICT_VOLATILE:
-        return (it->flags & ITEM_EXPIRY) != 0;
+        return (item_flags(it) & ITEM_EXPIRY) != 0;
     default:
         return false;
     }
@@ -76,10 +76,10 @@ void demote_abandon(struct engine *e, struct item *it, uint64_t hash, enum statu
     struct shard *s = shard_of(e, hash);
     size_t charge = item_charge(it);
     lock_acquire(&s->lock);
-    if ((it->flags & ITEM_DEAD) != 0) {
+    if ((item_flags(it) & ITEM_DEAD) != 0) {
         item_destroy(it);
     } else {
-        it->flags &= (uint8_t)~ITEM_DEMOTING;
+        item_clear_flag(it, ITEM_DEMOTING);
         if (why != AGAIN && may_drop(it)) {
             metric_add(why == TOO_BIG ? M_WARM_REJECT_SIZE : M_WARM_REJECT_DEVICE, 1);
             evict_drop(e, s, hash, it);
@@ -101,24 +101,24 @@ static bool publish_locked(struct engine *e, struct shard *s, struct item *it,
                            const struct log_entry *entry)
 {
     struct namespace *ns = &e->namespaces[it->ns_slot];
-    if ((it->flags & ITEM_DEAD) == 0 && !namespace_is_alive(ns)) {
+    if ((item_flags(it) & ITEM_DEAD) == 0 && !namespace_is_alive(ns)) {
         item_drop_locked(e, s, entry->hash, it, true);
     }
-    if ((it->flags & ITEM_DEAD) != 0) {
+    if ((item_flags(it) & ITEM_DEAD) != 0) {
         metric_add(M_DEMOTIONS_STALE, 1);
         item_destroy(it);
         return false;
     }
     struct index_slot slot = {.location = entry->location,
                               .len_class = index_class(entry->record_bytes)};
-    it->flags &= (uint8_t)~ITEM_DEMOTING;
+    item_clear_flag(it, ITEM_DEMOTING);
     if (warm_insert_locked(e, s, ns, entry->hash, slot) != OK) {
         policy_relink(e, s, it);
         return false;
     }
     metric_add(M_DEMOTIONS, 1);
     metric_add(M_WARM_ADMIT_DEMOTE, 1);
-    it->flags |= ITEM_CLEAN;
+    item_set_flag(it, ITEM_CLEAN);
     if (was_hit(it)) {
         policy_relink(e, s, it);
     } else {
@@ -164,8 +164,8 @@ void demote_block_done(void *arg, enum status st, const struct log_entry *entrie
 
 static const char *value_of(struct item *it)
 {
-    return (it->flags & ITEM_BLOB) != 0 ? ((struct engine_blob *)item_blob(it))->data
-                                        : item_inline_value(it);
+    return (item_flags(it) & ITEM_BLOB) != 0 ? ((struct engine_blob *)item_blob(it))->data
+                                             : item_inline_value(it);
 }
 
 /* The item is DEMOTING, no lock is held. */
@@ -237,7 +237,7 @@ static NO_TSA bool victim_accept(struct policy_node *node, void *arg)
     if (!lock_try(&v->shard->lock)) {
         return false;
     }
-    if ((it->flags & (ITEM_UNSETTLED | ITEM_TOMBSTONE)) != 0) {
+    if ((item_flags(it) & (ITEM_UNSETTLED | ITEM_TOMBSTONE)) != 0) {
         lock_release(&v->shard->lock);
         return false;
     }
@@ -254,11 +254,11 @@ static NO_TSA enum status evict_item(struct engine_worker *w, struct victim *v, 
     if (item_is_expired(it, now_ms) || !namespace_is_alive(&e->namespaces[it->ns_slot])) {
         metric_add(M_HOT_EXPIRED, 1);
         item_remove_locked(w, s, v->hash, it);
-    } else if ((it->flags & ITEM_CLEAN) != 0) {
+    } else if ((item_flags(it) & ITEM_CLEAN) != 0) {
         metric_add(M_DEMOTIONS_CLEAN, 1);
         item_drop_locked(e, s, v->hash, it, false);
     } else if (e->log != NULL) {
-        it->flags |= ITEM_DEMOTING;
+        item_set_flag(it, ITEM_DEMOTING);
         clear_hit(it);
         lock_release(&s->lock);
         return demote_write(w, s, it, v->hash);
@@ -331,20 +331,20 @@ enum status demote_item(struct engine_worker *w, struct shard *s, struct item *i
     struct engine *e = w->engine;
     uint64_t hash = item_hash(e, it);
     struct policy_instance *p = shard_policy(e, s);
-    if ((it->flags & (ITEM_DEMOTING | ITEM_UNSETTLED)) != 0) {
+    if ((item_flags(it) & (ITEM_DEMOTING | ITEM_UNSETTLED)) != 0) {
         lock_release(&s->lock);
         return AGAIN;
     }
     lock_acquire(&p->lock);
     policy_remove(p->policy, node_of(it), item_charge(it));
     lock_release(&p->lock);
-    if ((it->flags & ITEM_CLEAN) != 0) {
+    if ((item_flags(it) & ITEM_CLEAN) != 0) {
         metric_add(M_DEMOTIONS_CLEAN, 1);
         item_drop_locked(e, s, hash, it, false);
         lock_release(&s->lock);
         return OK;
     }
-    it->flags |= ITEM_DEMOTING;
+    item_set_flag(it, ITEM_DEMOTING);
     clear_hit(it);
     lock_release(&s->lock);
     enum status st = write_down(w, s, it, hash);

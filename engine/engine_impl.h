@@ -61,7 +61,7 @@ struct shard {
     uint64_t seq; /* last version given out */
     struct fetch *fetches;
     struct large_value *large;
-    uint64_t n_expires;
+    _Atomic uint64_t n_expires; /* relaxed: the tick looks without the lock */
 } __attribute__((aligned(64)));
 
 struct policy_instance {

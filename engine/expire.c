@@ -19,7 +19,7 @@ struct expire_walk {
 static void expire_item(void *arg, struct item *it)
 {
     struct expire_walk *walk = arg;
-    if ((it->flags & (ITEM_EXPIRY | ITEM_TOMBSTONE)) == ITEM_EXPIRY &&
+    if ((item_flags(it) & (ITEM_EXPIRY | ITEM_TOMBSTONE)) == ITEM_EXPIRY &&
         item_is_expired(it, walk->now_ms)) {
         metric_add(M_EXPIRED_KEYS, 1);
         metric_add(M_HOT_EXPIRED, 1);
@@ -52,7 +52,7 @@ void expire_tick(struct engine_worker *w)
 {
     struct engine *e = w->engine;
     for (unsigned i = w->id; i < SHARDS; i += e->n_workers) {
-        if (__atomic_load_n(&e->shards[i].n_expires, __ATOMIC_RELAXED) != 0) {
+        if (atomic_load_explicit(&e->shards[i].n_expires, memory_order_relaxed) != 0) {
             expire_shard(w, &e->shards[i]);
         }
     }

@@ -231,11 +231,11 @@ static void end_absent(struct fetch *f) RELEASES(f->shard->lock)
     struct engine *e = f->worker->engine;
     if (f->is_settling) {
         struct item *it = table_find(&f->shard->table, f->hash, f->ns_slot, f->key, f->key_len);
-        if (it != NULL && (it->flags & ITEM_UNSETTLED) != 0) {
-            it->flags &= (uint8_t)~ITEM_UNSETTLED;
+        if (it != NULL && (item_flags(it) & ITEM_UNSETTLED) != 0) {
+            item_clear_flag(it, ITEM_UNSETTLED);
             atomic_fetch_sub_explicit(&e->namespaces[f->ns_slot].n_unsettled, 1,
                                       memory_order_release);
-            if ((it->flags & ITEM_TOMBSTONE) != 0) {
+            if ((item_flags(it) & ITEM_TOMBSTONE) != 0) {
                 item_drop_locked(e, f->shard, f->hash, it, false);
             }
         }
@@ -271,7 +271,7 @@ static struct item *promoted_item(struct fetch *f, struct warm_value *v)
                              .value = v->data};
     struct item *it = item_create(&spec);
     if (it != NULL) {
-        it->flags |= ITEM_CLEAN;
+        item_set_flag(it, ITEM_CLEAN);
         if (v->blob != NULL) {
             engine_blob_acquire(v->blob);
             memory_blob_in_item(v->blob, 1);
@@ -535,7 +535,7 @@ static void settle_by_dropping(struct engine *e, struct shard *s, uint64_t hash,
         (void)warm_remove_locked(e, s, hash, slots[i]);
         namespace_count(ns, -1);
     }
-    it->flags &= (uint8_t)~ITEM_UNSETTLED;
+    item_clear_flag(it, ITEM_UNSETTLED);
     atomic_fetch_sub_explicit(&ns->n_unsettled, 1, memory_order_relaxed);
 }
 
@@ -565,7 +565,7 @@ static NO_TSA bool settle_start(struct engine_worker *w, const struct settle *se
     lock_acquire(&s->lock);
     struct item *it =
         table_find(&s->table, settle->hash, settle->ns_slot, settle->key, settle->key_len);
-    if (it == NULL || (it->flags & ITEM_UNSETTLED) == 0 ||
+    if (it == NULL || (item_flags(it) & ITEM_UNSETTLED) == 0 ||
         w->engine->namespaces[settle->ns_slot].id != settle->ns_id) {
         lock_release(&s->lock);
         return true;

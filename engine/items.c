@@ -23,7 +23,7 @@ uint64_t item_hash(struct engine *e, const struct item *it)
 size_t item_charge(const struct item *it)
 {
     size_t bytes = item_bytes(it);
-    if ((it->flags & ITEM_BLOB) != 0) {
+    if ((item_flags(it) & ITEM_BLOB) != 0) {
         bytes += sizeof(struct engine_blob) + it->value_len;
     }
     return bytes;
@@ -39,12 +39,12 @@ size_t engine_item_bytes(size_t key_len, size_t value_len, bool has_expiry)
 
 bool item_is_expired(const struct item *it, int64_t now_ms)
 {
-    return (it->flags & ITEM_EXPIRY) != 0 && item_expiry(it) <= now_ms;
+    return (item_flags(it) & ITEM_EXPIRY) != 0 && item_expiry(it) <= now_ms;
 }
 
 void item_destroy(struct item *it)
 {
-    if ((it->flags & ITEM_BLOB) != 0) {
+    if ((item_flags(it) & ITEM_BLOB) != 0) {
         memory_blob_in_item(item_blob(it), -1);
         engine_blob_release(item_blob(it));
     }
@@ -58,8 +58,8 @@ void policy_touch(struct engine_worker *w, const struct shard *s)
 
 static void count_expiry(struct engine *e, struct shard *s, const struct item *it, int n)
 {
-    if ((it->flags & ITEM_EXPIRY) != 0) {
-        s->n_expires += (uint64_t)(int64_t)n;
+    if ((item_flags(it) & ITEM_EXPIRY) != 0) {
+        atomic_fetch_add_explicit(&s->n_expires, (uint64_t)(int64_t)n, memory_order_relaxed);
         atomic_fetch_add_explicit(&e->namespaces[it->ns_slot].n_expires, n, memory_order_relaxed);
     }
 }
@@ -98,14 +98,14 @@ void item_drop_locked(struct engine *e, struct shard *s, uint64_t hash, struct i
     struct namespace *ns = &e->namespaces[it->ns_slot];
     CHECK(table_remove(&s->table, hash, it));
     count_expiry(e, s, it, -1);
-    if (is_counted && (it->flags & ITEM_TOMBSTONE) == 0) {
+    if (is_counted && (item_flags(it) & ITEM_TOMBSTONE) == 0) {
         namespace_count(ns, -1);
     }
-    if ((it->flags & ITEM_UNSETTLED) != 0) {
+    if ((item_flags(it) & ITEM_UNSETTLED) != 0) {
         atomic_fetch_sub_explicit(&ns->n_unsettled, 1, memory_order_relaxed);
     }
-    if ((it->flags & ITEM_DEMOTING) != 0) {
-        it->flags |= ITEM_DEAD; /* its write buffer frees it */
+    if ((item_flags(it) & ITEM_DEMOTING) != 0) {
+        item_set_flag(it, ITEM_DEAD); /* its write buffer frees it */
         return;
     }
     policy_unlink(e, s, it);
@@ -118,12 +118,14 @@ void item_replace_locked(struct engine_worker *w, struct shard *s, uint64_t hash
 {
     struct engine *e = w->engine;
     struct policy_instance *p = shard_policy(e, s);
-    fresh->flags |= old->flags & ITEM_UNSETTLED;
+    if ((item_flags(old) & ITEM_UNSETTLED) != 0) {
+        item_set_flag(fresh, ITEM_UNSETTLED);
+    }
     CHECK(table_replace(&s->table, hash, old, fresh));
     count_expiry(e, s, old, -1);
     count_expiry(e, s, fresh, 1);
     lock_acquire(&p->lock);
-    if ((old->flags & ITEM_DEMOTING) != 0) {
+    if ((item_flags(old) & ITEM_DEMOTING) != 0) {
         policy_insert(p->policy, (struct policy_node *)(void *)fresh, item_charge(fresh));
     } else {
         policy_replace(p->policy, (struct policy_node *)(void *)old, item_charge(old),
@@ -134,8 +136,8 @@ void item_replace_locked(struct engine_worker *w, struct shard *s, uint64_t hash
     if (needs_eviction) {
         policy_touch(w, s);
     }
-    if ((old->flags & ITEM_DEMOTING) != 0) {
-        old->flags = (uint8_t)((old->flags & ~ITEM_UNSETTLED) | ITEM_DEAD);
+    if ((item_flags(old) & ITEM_DEMOTING) != 0) {
+        item_set_flag(old, ITEM_DEAD); /* DEMOTING, so never UNSETTLED */
     } else {
         item_destroy(old);
     }
@@ -181,14 +183,14 @@ void item_unlink_warm_locked(struct engine_worker *w, struct shard *s, uint64_t 
 {
     struct engine *e = w->engine;
     struct index_slot slots[INDEX_MATCH_MAX];
-    DCHECK((it->flags & ITEM_CLEAN) != 0);
-    it->flags &= (uint8_t)~ITEM_CLEAN;
+    DCHECK((item_flags(it) & ITEM_CLEAN) != 0);
+    item_clear_flag(it, ITEM_CLEAN);
     unsigned n = index_match(&s->index, hash, slots);
     if (n == 1) {
         (void)warm_remove_locked(e, s, hash, slots[0]);
     } else if (n > 1) { /* one of them is ours: the records will tell which */
         struct namespace *ns = &e->namespaces[it->ns_slot];
-        it->flags |= ITEM_UNSETTLED;
+        item_set_flag(it, ITEM_UNSETTLED);
         namespace_count(ns, 1);
         atomic_fetch_add_explicit(&ns->n_unsettled, 1, memory_order_relaxed);
         fetch_settle_locked(w, s, hash, it);
@@ -198,14 +200,14 @@ void item_unlink_warm_locked(struct engine_worker *w, struct shard *s, uint64_t 
 void item_remove_locked(struct engine_worker *w, struct shard *s, uint64_t hash, struct item *it)
 {
     struct engine *e = w->engine;
-    if ((it->flags & ITEM_TOMBSTONE) != 0) {
+    if ((item_flags(it) & ITEM_TOMBSTONE) != 0) {
         return;
     }
-    if ((it->flags & ITEM_CLEAN) != 0) {
+    if ((item_flags(it) & ITEM_CLEAN) != 0) {
         item_unlink_warm_locked(w, s, hash, it);
     }
-    if ((it->flags & ITEM_UNSETTLED) != 0) {
-        it->flags |= ITEM_TOMBSTONE;
+    if ((item_flags(it) & ITEM_UNSETTLED) != 0) {
+        item_set_flag(it, ITEM_TOMBSTONE);
         namespace_count(&e->namespaces[it->ns_slot], -1);
         return;
     }

@@ -110,7 +110,7 @@ static enum status random_try(struct engine_op *op, struct random_job *job)
     uint64_t total = s->table.n_items + s->index.n_slots;
     if (total != 0 && random % total < s->table.n_items) {
         struct item *it = table_random(&s->table, random);
-        if (it->ns_slot == ns_slot && (it->flags & ITEM_TOMBSTONE) == 0 &&
+        if (it->ns_slot == ns_slot && (item_flags(it) & ITEM_TOMBSTONE) == 0 &&
             !item_is_expired(it, engine_worker_now_ms(op->worker))) {
             st = key_keep(job, item_key(it), item_key_len(it)) ? OK : NO_MEMORY;
         }
@@ -227,7 +227,7 @@ enum status engine_demote(struct engine_op *op)
         return st;
     }
     struct item *it = op_item(op, 0);
-    if (it == NULL || (it->flags & ITEM_TOMBSTONE) != 0) {
+    if (it == NULL || (item_flags(it) & ITEM_TOMBSTONE) != 0) {
         bool exists = it == NULL && engine_find(op, 0, &value);
         engine_end(op);
         return exists ? OK : NOT_FOUND;

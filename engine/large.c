@@ -161,8 +161,8 @@ enum status large_head_length(const char *head, uint32_t len, uint64_t *total_ou
 
 static const char *item_bytes_of(struct item *it)
 {
-    return (it->flags & ITEM_BLOB) != 0 ? ((struct engine_blob *)item_blob(it))->data
-                                        : item_inline_value(it);
+    return (item_flags(it) & ITEM_BLOB) != 0 ? ((struct engine_blob *)item_blob(it))->data
+                                             : item_inline_value(it);
 }
 
 static void *tagged(void *p, uintptr_t tag)

@@ -48,7 +48,7 @@ static enum status link_fresh(struct engine_op *op, uint32_t i, struct item *fre
     struct index_slot slots[INDEX_MATCH_MAX];
     if (!is_known_absent && s->index.n_slots != 0 &&
         index_match(&s->index, key->hash, slots) != 0) {
-        fresh->flags |= ITEM_UNSETTLED;
+        item_set_flag(fresh, ITEM_UNSETTLED);
         atomic_fetch_add_explicit(&ns->n_unsettled, 1, memory_order_relaxed);
         fetch_settle_locked(w, s, key->hash, fresh);
     }
@@ -65,9 +65,9 @@ static enum status install(struct engine_op *op, uint32_t i, struct item *fresh)
     if (old == NULL) {
         return link_fresh(op, i, fresh);
     }
-    if ((old->flags & ITEM_TOMBSTONE) != 0) {
+    if ((item_flags(old) & ITEM_TOMBSTONE) != 0) {
         namespace_count(&w->engine->namespaces[key->ns_slot], 1);
-    } else if ((old->flags & ITEM_CLEAN) != 0) {
+    } else if ((item_flags(old) & ITEM_CLEAN) != 0) {
         item_unlink_warm_locked(w, s, key->hash, old);
     }
     item_replace_locked(w, s, key->hash, old, fresh);
@@ -78,13 +78,13 @@ static enum status install(struct engine_op *op, uint32_t i, struct item *fresh)
 /* Neither shared nor on its way down: its bytes may change under the shard's lock. */
 static bool is_own(const struct item *it)
 {
-    return it != NULL && (it->flags & (ITEM_DEMOTING | ITEM_TOMBSTONE)) == 0;
+    return it != NULL && (item_flags(it) & (ITEM_DEMOTING | ITEM_TOMBSTONE)) == 0;
 }
 
 static void changed_in_place(struct engine_op *op, struct engine_key *key, struct item *it)
 {
     struct shard *s = key_shard(op, key);
-    if ((it->flags & ITEM_CLEAN) != 0) {
+    if ((item_flags(it) & ITEM_CLEAN) != 0) {
         item_unlink_warm_locked(op->worker, s, key->hash, it);
     }
     item_set_version(it, next_version(s));
@@ -94,8 +94,8 @@ static bool put_in_place(struct engine_op *op, struct engine_key *key, struct it
                          const struct engine_put *put, int64_t expire_at_ms)
 {
     bool has_expiry = expire_at_ms != ENGINE_NO_EXPIRY;
-    if (!is_own(it) || (it->flags & ITEM_BLOB) != 0 || put->blob != NULL ||
-        has_expiry != ((it->flags & ITEM_EXPIRY) != 0) ||
+    if (!is_own(it) || (item_flags(it) & ITEM_BLOB) != 0 || put->blob != NULL ||
+        has_expiry != ((item_flags(it) & ITEM_EXPIRY) != 0) ||
         item_bytes_for(key->len, (uint32_t)put->len, has_expiry, false) != item_bytes(it)) {
         return false;
     }
@@ -115,7 +115,7 @@ static int64_t current_expiry(struct engine_op *op, uint32_t i)
 {
     struct item *it = op_item(op, i);
     if (it != NULL) {
-        return (it->flags & ITEM_TOMBSTONE) != 0 ? ENGINE_NO_EXPIRY : item_expiry(it);
+        return (item_flags(it) & ITEM_TOMBSTONE) != 0 ? ENGINE_NO_EXPIRY : item_expiry(it);
     }
     struct warm_value *v = op_warm(op, i);
     return v != NULL ? v->expire_at_ms : ENGINE_NO_EXPIRY;
@@ -212,11 +212,11 @@ static const char *value_bytes(struct engine_op *op, uint32_t i, size_t *len_out
     *len_out = 0;
     *blob_out = NULL;
     if (it != NULL) {
-        if ((it->flags & ITEM_TOMBSTONE) != 0) {
+        if ((item_flags(it) & ITEM_TOMBSTONE) != 0) {
             return NULL;
         }
         *len_out = it->value_len;
-        if ((it->flags & ITEM_BLOB) != 0) {
+        if ((item_flags(it) & ITEM_BLOB) != 0) {
             *blob_out = item_blob(it);
             return (*blob_out)->data;
         }
@@ -239,7 +239,7 @@ static bool edit_in_place(struct engine_op *op, struct engine_key *key, struct i
     }
     struct shard *s = key_shard(op, key);
     size_t old_len = it->value_len;
-    if ((it->flags & ITEM_BLOB) != 0) {
+    if ((item_flags(it) & ITEM_BLOB) != 0) {
         struct engine_blob *blob = item_blob(it);
         if (len < ENGINE_BLOB_MIN || !engine_blob_resize(&blob, len)) {
             return false;
@@ -256,7 +256,7 @@ static bool edit_in_place(struct engine_op *op, struct engine_key *key, struct i
         *data_out = blob->data;
     } else {
         if (len >= ENGINE_BLOB_MIN ||
-            item_bytes_for(key->len, (uint32_t)len, (it->flags & ITEM_EXPIRY) != 0, false) !=
+            item_bytes_for(key->len, (uint32_t)len, (item_flags(it) & ITEM_EXPIRY) != 0, false) !=
                 item_bytes(it)) {
             return false;
         }
@@ -288,8 +288,9 @@ enum status engine_edit(struct engine_op *op, uint32_t i, size_t len, char **dat
     if (fresh == NULL) {
         return NO_MEMORY;
     }
-    char *data = (fresh->flags & ITEM_BLOB) != 0 ? ((struct engine_blob *)item_blob(fresh))->data
-                                                 : item_inline_value(fresh);
+    char *data = (item_flags(fresh) & ITEM_BLOB) != 0
+                     ? ((struct engine_blob *)item_blob(fresh))->data
+                     : item_inline_value(fresh);
     size_t kept = old_len < len ? old_len : len;
     if (kept != 0) {
         memcpy(data, old_data, kept);
@@ -312,7 +313,7 @@ enum status engine_set_expiry(struct engine_op *op, uint32_t i, int64_t expire_a
     struct engine_blob *blob;
     const char *data = value_bytes(op, i, &len, &blob);
     if ((it == NULL && op_warm(op, i) == NULL) ||
-        (it != NULL && (it->flags & ITEM_TOMBSTONE) != 0)) {
+        (it != NULL && (item_flags(it) & ITEM_TOMBSTONE) != 0)) {
         return NOT_FOUND;
     }
     if (expire_at_ms != ENGINE_NO_EXPIRY && expire_at_ms <= engine_worker_now_ms(op->worker)) {
@@ -322,7 +323,7 @@ enum status engine_set_expiry(struct engine_op *op, uint32_t i, int64_t expire_a
     if (expire_at_ms == ENGINE_NO_EXPIRY && current_expiry(op, i) == ENGINE_NO_EXPIRY) {
         return OK;
     }
-    if (is_own(it) && (it->flags & ITEM_EXPIRY) != 0 && expire_at_ms != ENGINE_NO_EXPIRY) {
+    if (is_own(it) && (item_flags(it) & ITEM_EXPIRY) != 0 && expire_at_ms != ENGINE_NO_EXPIRY) {
         changed_in_place(op, key, it);
         memcpy(it->data, &expire_at_ms, sizeof(expire_at_ms));
         return OK;
@@ -350,7 +351,7 @@ bool engine_remove(struct engine_op *op, uint32_t i)
     struct shard *s = key_shard(op, key);
     struct item *it = op_item(op, i);
     if (it != NULL) {
-        bool existed = (it->flags & ITEM_TOMBSTONE) == 0;
+        bool existed = (item_flags(it) & ITEM_TOMBSTONE) == 0;
         item_remove_locked(w, s, key->hash, it);
         key->item = table_find(&s->table, key->hash, key->ns_slot, key->data, key->len);
         return existed;

@@ -29,7 +29,7 @@
 
 static bool is_live(const struct item *it)
 {
-    return it != NULL && (it->flags & ITEM_TOMBSTONE) == 0;
+    return it != NULL && (item_flags(it) & ITEM_TOMBSTONE) == 0;
 }
 
 /* True when the fetched copy still tells the truth about the key: the index says the same. */
@@ -62,8 +62,8 @@ static enum status key_check_locked(struct engine_op *op, struct engine_key *key
 {
     struct engine_worker *w = op->worker;
     struct item *it = table_find(&s->table, key->hash, key->ns_slot, key->data, key->len);
-    if (it != NULL && UNLIKELY((it->flags & ITEM_EXPIRY) != 0) &&
-        (it->flags & ITEM_TOMBSTONE) == 0 && item_is_expired(it, engine_worker_now_ms(w))) {
+    if (it != NULL && UNLIKELY((item_flags(it) & ITEM_EXPIRY) != 0) &&
+        (item_flags(it) & ITEM_TOMBSTONE) == 0 && item_is_expired(it, engine_worker_now_ms(w))) {
         metric_add(M_EXPIRED_KEYS, 1);
         metric_add(M_HOT_EXPIRED, 1);
         item_remove_locked(w, s, key->hash, it);
@@ -293,7 +293,7 @@ static void count_read(struct engine_op *op, struct engine_key *key, const struc
     bool was_warm = key->warm != NULL && !key->warm->is_absent;
     if (it != NULL && !was_warm) {
         metric_add(M_HOT_HITS, 1);
-        metric_add((it->flags & ITEM_DEMOTING) != 0 ? M_LOOKUP_BUFFER : M_LOOKUP_HOT, 1);
+        metric_add((item_flags(it) & ITEM_DEMOTING) != 0 ? M_LOOKUP_BUFFER : M_LOOKUP_HOT, 1);
         if ((op->flags & ENGINE_OP_NO_TOUCH) == 0) {
             policy_hit(policy, (struct policy_node *)(void *)it, key->hash);
         }
@@ -349,7 +349,7 @@ bool engine_find(struct engine_op *op, uint32_t i, struct engine_value *out)
         out->len = it->value_len;
         out->expire_at_ms = item_expiry(it);
         out->version = item_version(it);
-        if ((it->flags & ITEM_BLOB) != 0) {
+        if ((item_flags(it) & ITEM_BLOB) != 0) {
             out->blob = item_blob(it);
             out->data = out->blob->data;
         } else {
@@ -414,16 +414,16 @@ void engine_explain(struct engine_op *op, uint32_t i, struct engine_explain *out
     if (is_live(it)) {
         uint8_t bits = __atomic_load_n(&it->policy, __ATOMIC_RELAXED);
         out->exists = out->is_hot = true;
-        out->is_warm = (it->flags & ITEM_CLEAN) != 0;
+        out->is_warm = (item_flags(it) & ITEM_CLEAN) != 0;
         out->is_dirty = !out->is_warm;
         out->hot_bytes = item_charge(it);
         out->raw_bytes = it->value_len;
         out->queue = queues[bits & POLICY_QUEUE_MASK];
         out->expire_at_ms = item_expiry(it);
         out->version = item_version(it);
-        out->why = (it->flags & ITEM_DEMOTING) != 0
+        out->why = (item_flags(it) & ITEM_DEMOTING) != 0
                        ? "on its way to NVMe: in a write buffer, still served from RAM"
-                   : (it->flags & ITEM_UNSETTLED) != 0
+                   : (item_flags(it) & ITEM_UNSETTLED) != 0
                        ? "overwritten without a read; older copies on NVMe are being settled"
                    : out->is_warm
                        ? "promoted: frequent enough for RAM, and its copy on NVMe is valid"

@@ -154,8 +154,8 @@ static enum verdict judge_live(struct engine *e, struct shard *s,
     bool is_expired =
         entry->expire_at_ms != RECORD_NO_EXPIRY && entry->expire_at_ms <= clock_wall_ms();
     if (it != NULL) {
-        bool was_clean = (it->flags & ITEM_CLEAN) != 0;
-        it->flags &= (uint8_t)~ITEM_CLEAN;
+        bool was_clean = (item_flags(it) & ITEM_CLEAN) != 0;
+        item_clear_flag(it, ITEM_CLEAN);
         (void)warm_remove_locked(e, s, entry->hash, slot);
         namespace_count(ns, was_clean ? 0 : -1); /* an unsettled key had been counted twice */
         return RECORD_GONE;

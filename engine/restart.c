@@ -57,7 +57,7 @@ static void drain_item(struct drain *d, struct shard *s, struct item *it)
 {
     struct engine *e = d->e;
     uint64_t hash = item_hash(e, it);
-    bool is_gone = (it->flags & (ITEM_CLEAN | ITEM_DEMOTING | ITEM_TOMBSTONE)) != 0 ||
+    bool is_gone = (item_flags(it) & (ITEM_CLEAN | ITEM_DEMOTING | ITEM_TOMBSTONE)) != 0 ||
                    item_is_expired(it, clock_wall_ms()) ||
                    !namespace_is_alive(&e->namespaces[it->ns_slot]);
     lock_acquire(&s->lock);
@@ -66,7 +66,7 @@ static void drain_item(struct drain *d, struct shard *s, struct item *it)
         lock_acquire(&p->lock);
         policy_remove(p->policy, (struct policy_node *)(void *)it, item_charge(it));
         lock_release(&p->lock);
-        it->flags |= ITEM_DEMOTING;
+        item_set_flag(it, ITEM_DEMOTING);
         __atomic_store_n(&it->policy, 0, __ATOMIC_RELAXED);
         atomic_fetch_add_explicit(&e->demoting_bytes, item_charge(it), memory_order_relaxed);
     }
@@ -210,7 +210,8 @@ static int64_t keys_that_stay(struct engine *e, uint16_t ns_slot)
             position = table_visit(&e->shards[i].table, position, drain_visit, &d);
             for (unsigned j = 0; j < d.n_found; j++) {
                 const struct item *it = d.found[j];
-                n -= it->ns_slot == ns_slot && (it->flags & (ITEM_CLEAN | ITEM_TOMBSTONE)) == 0;
+                n -=
+                    it->ns_slot == ns_slot && (item_flags(it) & (ITEM_CLEAN | ITEM_TOMBSTONE)) == 0;
             }
         }
     }

@@ -176,7 +176,7 @@ struct hot_walk {
 static void hot_visit(void *arg, struct item *it)
 {
     struct hot_walk *walk = arg;
-    if (it->ns_slot == walk->ns_slot && (it->flags & (ITEM_TOMBSTONE | ITEM_CLEAN)) == 0 &&
+    if (it->ns_slot == walk->ns_slot && (item_flags(it) & (ITEM_TOMBSTONE | ITEM_CLEAN)) == 0 &&
         !item_is_expired(it, walk->now_ms) &&
         !found_add(walk->scan, item_key(it), item_key_len(it))) {
         walk->is_short_of_memory = true;
@@ -288,8 +288,9 @@ static bool entry_exists(struct engine *e, const struct log_footer_entry *entry,
         it = table_find(&s->table, entry->hash, ns_slot, entry->key, entry->key_len);
     }
     if (it != NULL) {
-        exists = (exists && (it->flags & ITEM_CLEAN) != 0) ||
-                 (also_dead && (it->flags & ITEM_TOMBSTONE) == 0 && !item_is_expired(it, now_ms));
+        exists =
+            (exists && (item_flags(it) & ITEM_CLEAN) != 0) ||
+            (also_dead && (item_flags(it) & ITEM_TOMBSTONE) == 0 && !item_is_expired(it, now_ms));
     }
     lock_release(&s->lock);
     return exists;

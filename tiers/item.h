@@ -68,9 +68,26 @@ void item_free(struct item *item); /* the blob reference is the caller's */
 /* Bytes the allocator takes for such an item. */
 size_t item_bytes_for(uint32_t key_len, uint32_t value_len, bool has_expiry, bool is_blob);
 
+/* Flags change under the shard's lock only. Relaxed atomics, because the owner of a DEMOTING item reads
+ * the bits that do not change any more without it. */
+static inline uint8_t item_flags(const struct item *it)
+{
+    return __atomic_load_n(&it->flags, __ATOMIC_RELAXED);
+}
+
+static inline void item_set_flag(struct item *it, enum item_flags flag)
+{
+    __atomic_store_n(&it->flags, (uint8_t)(item_flags(it) | flag), __ATOMIC_RELAXED);
+}
+
+static inline void item_clear_flag(struct item *it, enum item_flags flag)
+{
+    __atomic_store_n(&it->flags, (uint8_t)(item_flags(it) & ~flag), __ATOMIC_RELAXED);
+}
+
 static inline uint32_t item_prefix(const struct item *it)
 {
-    return ((it->flags & ITEM_EXPIRY) != 0 ? 8u : 0u) +
+    return ((item_flags(it) & ITEM_EXPIRY) != 0 ? 8u : 0u) +
            (it->key_len16 == ITEM_KLEN_ESCAPE ? 4u : 0u);
 }
 
@@ -80,7 +97,7 @@ static inline uint32_t item_key_len(const struct item *it)
         return it->key_len16;
     }
     uint32_t len;
-    memcpy(&len, it->data + ((it->flags & ITEM_EXPIRY) != 0 ? 8 : 0), sizeof(len));
+    memcpy(&len, it->data + ((item_flags(it) & ITEM_EXPIRY) != 0 ? 8 : 0), sizeof(len));
     return len;
 }
 
@@ -109,7 +126,7 @@ static inline void item_set_blob(struct item *it, void *blob)
 static inline int64_t item_expiry(const struct item *it)
 {
     int64_t at = ITEM_NO_EXPIRY;
-    if ((it->flags & ITEM_EXPIRY) != 0) {
+    if ((item_flags(it) & ITEM_EXPIRY) != 0) {
         memcpy(&at, it->data, sizeof(at));
     }
     return at;
@@ -129,8 +146,8 @@ static inline void item_set_version(struct item *it, uint64_t version)
 /* Bytes charged: the item's allocation; a blob's bytes are added by its owner. */
 static inline size_t item_bytes(const struct item *it)
 {
-    return item_bytes_for(item_key_len(it), it->value_len, (it->flags & ITEM_EXPIRY) != 0,
-                          (it->flags & ITEM_BLOB) != 0);
+    return item_bytes_for(item_key_len(it), it->value_len, (item_flags(it) & ITEM_EXPIRY) != 0,
+                          (item_flags(it) & ITEM_BLOB) != 0);
 }
 
 #endif
