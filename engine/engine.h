@@ -129,8 +129,8 @@ MUST_CHECK enum status engine_put(struct engine_op *op, uint32_t i, const struct
 /* Makes the value `len` bytes long (new bytes are zero) and gives it for writing, keeping bytes and
  * expiry; creates the key when absent. Needs VALUE. NO_MEMORY, TOO_BIG. */
 MUST_CHECK enum status engine_edit(struct engine_op *op, uint32_t i, size_t len, char **data_out);
-/* Sets or clears the expiry. NOT_FOUND. A time in the past removes the key. Needs META (the value of
- * a cold key is then read too: the record is rewritten hot). */
+/* Sets or clears the expiry. NOT_FOUND. A time in the past removes the key. Needs VALUE: a cold key
+ * becomes hot with its new expiry. */
 MUST_CHECK enum status engine_set_expiry(struct engine_op *op, uint32_t i, int64_t expire_at_ms);
 /* True if it existed. Needs META. */
 bool engine_remove(struct engine_op *op, uint32_t i);

@@ -226,6 +226,7 @@ static const char *value_bytes(struct engine_op *op, uint32_t i, size_t *len_out
     if (v == NULL) {
         return NULL;
     }
+    CHECK(!v->head_only); /* the caller asked for META and now wants the bytes */
     *len_out = v->raw_len;
     *blob_out = v->blob;
     return v->blob != NULL ? v->blob->data : v->data;

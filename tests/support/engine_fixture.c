@@ -157,6 +157,15 @@ bool fixture_delete(struct fixture *f, unsigned db, const char *key)
     return existed;
 }
 
+void fixture_expire(struct fixture *f, unsigned db, const char *key, int64_t expire_at_ms)
+{
+    struct engine_key k = key_of(db, key, ENGINE_VALUE);
+    struct engine_op op = {.keys = &k, .n_keys = 1, .flags = ENGINE_OP_WRITE};
+    ck_assert_int_eq(begin(f, &op), OK);
+    ck_assert_int_eq(engine_set_expiry(&op, 0, expire_at_ms), OK);
+    engine_end(&op);
+}
+
 uint64_t fixture_size(struct fixture *f, unsigned db)
 {
     struct engine_op op = {.worker = f->worker, .resume = resumed};

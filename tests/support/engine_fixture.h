@@ -31,6 +31,7 @@ void fixture_set(struct fixture *f, unsigned db, const char *key, const char *va
 /* malloc'ed value or NULL. */
 char *fixture_get(struct fixture *f, unsigned db, const char *key, size_t *len_out);
 bool fixture_delete(struct fixture *f, unsigned db, const char *key);
+void fixture_expire(struct fixture *f, unsigned db, const char *key, int64_t expire_at_ms);
 uint64_t fixture_size(struct fixture *f, unsigned db);
 enum status fixture_demote(struct fixture *f, unsigned db, const char *key);
 

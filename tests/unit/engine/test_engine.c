@@ -127,6 +127,23 @@ START_TEST(values_of_every_size_survive_the_way_down)
 }
 END_TEST
 
+START_TEST(expiry_of_a_cold_large_value)
+{
+    struct fixture f;
+    size_t len = 2 << 20;
+    char *value = malloc(len);
+    fixture_open(&f, NULL);
+    make_value(value, len, 7, 1);
+    fixture_set(&f, 0, "large", value, len, ENGINE_NO_EXPIRY);
+    ck_assert_int_eq(fixture_demote(&f, 0, "large"), OK);
+    fixture_expire(&f, 0, "large", clock_wall_ms() + 3600000);
+    expect(&f, "large", value, len);
+    ck_assert_uint_eq(fixture_size(&f, 0), 1);
+    free(value);
+    fixture_close(&f);
+}
+END_TEST
+
 #define MANY 150000u
 
 START_TEST(more_data_than_memory_is_all_read_back)
@@ -202,6 +219,7 @@ static Suite *engine_suite(void)
     tcase_add_test(tc, delete_of_a_cold_key);
     tcase_add_loop_test(tc, values_of_every_size_survive_the_way_down, 0,
                         (int)(sizeof(large_sizes) / sizeof(large_sizes[0])));
+    tcase_add_test(tc, expiry_of_a_cold_large_value);
     tcase_add_test(tc, more_data_than_memory_is_all_read_back);
     tcase_add_test(tc, expiry_is_kept_below_and_after_a_restart);
     suite_add_tcase(s, tc);
