@@ -10,8 +10,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # shellcheck disable=SC2034 # used by those who source this
 {
-    BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build librocksdb-dev libaio-dev libzstd-dev libxxhash-dev
-        libevent-dev libssl-dev libjansson-dev libjemalloc-dev)
+    BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build librocksdb-dev libaio-dev libzstd-dev
+        libxxhash-dev libevent-dev libssl-dev libjansson-dev libjemalloc-dev)
     UNIT_PACKAGES=(pkg-config check libsubunit-dev)
     CLANG_PACKAGES=(clang llvm libclang-rt-14-dev)
     STYLE_PACKAGES=(python3 clang-format shellcheck)
@@ -41,8 +41,8 @@ is_installed() {
     [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-# While packages are configured, policy-rc.d (Debian policy 9.3.3) refuses to start services. One that
-# is there already stays as it is. Runs as root, in a shell of its own.
+# While packages are configured, policy-rc.d (Debian policy 9.3.3) refuses to start services. One
+# that is there already stays as it is. Runs as root, in a shell of its own.
 install_without_services() {
     # shellcheck disable=SC2016 # expanded by the inner shell
     as_root bash -euo pipefail -c '
@@ -54,7 +54,7 @@ install_without_services() {
             chmod 755 "$policy"
         fi
         export DEBIAN_FRONTEND=noninteractive
-        apt-get install -y -qq --no-install-recommends "$@" >&2' install "$@"
+        apt-get install -y -qq --no-install-recommends "$@"' install "$@"
 }
 
 # Packages that bring a service would start it at the next boot.
@@ -79,8 +79,14 @@ ensure_packages() {
     [ ${#missing[@]} -gt 0 ] || return 0
     note "installing: ${missing[*]}"
     # The lists of a fresh machine are empty or old: refresh them, then install.
-    as_root apt-get update -qq >&2
-    install_without_services "${missing[@]}"
+    mkdir -p build
+    {
+        as_root apt-get update -qq
+        install_without_services "${missing[@]}"
+    } >build/apt.log 2>&1 </dev/null || {
+        cat build/apt.log >&2
+        die "apt could not install: ${missing[*]}"
+    }
     disable_services "${missing[@]}"
 }
 

@@ -375,7 +375,7 @@ START_TEST(any_string_survives_the_file)
 {
     unsigned seed = 20240817;
     begin();
-    for (int round = 0; round < 500; round++) {
+    for (int round = 0; round < 200; round++) {
         char value[24];
         size_t len = (size_t)rand_r(&seed) % (sizeof(value) - 1);
         for (size_t i = 0; i < len; i++) {
