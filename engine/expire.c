@@ -1,13 +1,13 @@
 /*
  * Expiry of hot items that nobody touches. Every tick (100 ms) a worker walks some buckets of those of
- * its shards that hold items with an expiry; a whole round takes a few seconds at any size, since the
+ * its shards that hold items with an expiry; a whole round takes about a second at any size, since the
  * number of buckets per tick grows with the table. Warm records need no such walk: a read finds them
  * expired, and reclaim gives their space back.
  */
 #include "engine/base/clock.h"
 #include "engine/engine_impl.h"
 
-#define ROUND_TICKS 20u /* a whole table in about two seconds */
+#define ROUND_TICKS 10u /* a whole table in about a second */
 #define HOLD_POSITIONS 64u
 
 struct expire_walk {
@@ -33,7 +33,7 @@ static void expire_shard(struct engine_worker *w, struct shard *s)
     uint32_t left = 1;
     lock_acquire(&s->lock);
     if (s->n_expires != 0) {
-        left = s->table.n_buckets / ROUND_TICKS + 1;
+        left = s->table.n_buckets / ROUND_TICKS + 2;
     }
     for (uint32_t n = 0; s->n_expires != 0 && n < left; n++) {
         s->expire_position = table_visit(&s->table, s->expire_position, expire_item, &walk);

@@ -162,27 +162,10 @@ static struct item *make_item(struct engine_op *op, struct engine_key *key, cons
     return it;
 }
 
-enum status engine_put(struct engine_op *op, uint32_t i, const struct engine_put *put)
+static enum status put_fresh(struct engine_op *op, uint32_t i, const struct engine_put *put,
+                             int64_t expire_at_ms)
 {
     struct engine_key *key = &op->keys[i];
-    enum status st = check_size(key, put->len);
-    if (st != OK) {
-        return st;
-    }
-    int64_t expire_at_ms = put->expire_at_ms;
-    if (expire_at_ms == ENGINE_KEEP_EXPIRY) {
-        expire_at_ms = current_expiry(op, i);
-    }
-    if (expire_at_ms != ENGINE_NO_EXPIRY && expire_at_ms <= engine_worker_now_ms(op->worker) &&
-        key->need != ENGINE_BLIND) {
-        (void)engine_remove(op, i);
-        engine_blob_release(put->blob);
-        return OK;
-    }
-    struct item *old = op_item(op, i);
-    if (put_in_place(op, key, old, put, expire_at_ms)) {
-        return OK;
-    }
     struct engine_blob *blob = put->len >= ENGINE_BLOB_MIN ? put->blob : NULL;
     const char *data = put->blob != NULL ? put->blob->data : put->data;
     struct item *fresh = make_item(op, key, data, put->len, blob, expire_at_ms);
@@ -190,7 +173,7 @@ enum status engine_put(struct engine_op *op, uint32_t i, const struct engine_put
         return NO_MEMORY;
     }
     policy_record_miss(shard_policy(op->worker->engine, key_shard(op, key))->policy, key->hash);
-    st = install(op, i, fresh);
+    enum status st = install(op, i, fresh);
     if (st != OK) {
         if (blob != NULL) {
             engine_blob_acquire(blob); /* stays the caller's */
@@ -202,6 +185,27 @@ enum status engine_put(struct engine_op *op, uint32_t i, const struct engine_put
         engine_blob_release(put->blob);
     }
     return OK;
+}
+
+enum status engine_put(struct engine_op *op, uint32_t i, const struct engine_put *put)
+{
+    struct engine_key *key = &op->keys[i];
+    enum status st = check_size(key, put->len);
+    if (st != OK) {
+        return st;
+    }
+    int64_t expire_at_ms = put->expire_at_ms;
+    if (expire_at_ms == ENGINE_KEEP_EXPIRY) {
+        expire_at_ms = current_expiry(op, i);
+    }
+    if (!put_in_place(op, key, op_item(op, i), put, expire_at_ms)) {
+        st = put_fresh(op, i, put, expire_at_ms);
+    }
+    if (st == OK && expire_at_ms != ENGINE_NO_EXPIRY &&
+        expire_at_ms <= engine_worker_now_ms(op->worker)) {
+        (void)engine_remove(op, i); /* over before it began; what NVMe holds of the key went too */
+    }
+    return st;
 }
 
 /* The bytes of the key's value, wherever they are; NULL when it has none. */
