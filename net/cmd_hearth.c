@@ -32,7 +32,7 @@ static const char *tier_name(const struct engine_explain *e)
         return "none";
     }
     if (e->is_hot) {
-        return e->is_warm ? "hot and warm" : "hot";
+        return e->is_warm ? "both" : "hot";
     }
     return "warm";
 }
