@@ -7,6 +7,7 @@ the kernel ends the servers with it.
 
 import ctypes
 import os
+import re
 import shutil
 import signal
 import socket
@@ -215,8 +216,8 @@ class Hearth(Server):
 
     def version(self):
         text = subprocess.run([self.program, "--version"], capture_output=True, text=True).stdout
-        words = text.split()
-        return "Hearth " + (words[-1] if words else "?")
+        number = re.search(r"\d+(\.\d+)+", text)
+        return "Hearth " + (number.group() if number else "?")
 
     def metrics(self):
         return read_metrics("127.0.0.1", self.admin_port)
