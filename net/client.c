@@ -18,10 +18,8 @@
  */
 #include "net/client.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -37,6 +35,7 @@
 #define BATCH_US 1000           /* a turn over 50 busy clients stays below 50 ms */
 #define FLUSH_BYTES (32 * 1024) /* replies sent before the batch is over: half the scratch */
 #define PAUSE_BYTES (1024 * 1024)
+#define LINGER_MS 2000
 #define TRIM_AFTER_MS 2000 /* an input buffer unused for so long is given back; Redis' number */
 
 /* --- memory ----------------------------------------------------------------------------------- */
@@ -75,7 +74,6 @@ static void publish(struct client *c)
     SHOW(flags, c->flags);
     SHOW(db, c->context.db);
     SHOW(resp, c->context.resp);
-    SHOW(row, c->last_row);
     SHOW(active_ms, c->worker->now_ms);
     SHOW(input_bytes, c->in.end - c->in.begin);
     SHOW(input_free, c->in.cap - c->in.end);
@@ -158,7 +156,7 @@ static bool may_reply(struct client *c)
         return false;
     }
     size_t pending = output_pending(&c->out);
-    if (pending < PAUSE_BYTES) {
+    if (pending < PAUSE_BYTES || c->in.begin == c->in.end) {
         return true;
     }
     if (output_limit_is_over_hard(&client_net(c)->output_limit, pending)) {
@@ -205,7 +203,7 @@ static void run_requests(struct client *c)
         } else {
             metric_add(M_CONN_CLOSED_PROTOCOL, 1);
             reply_error(c, c->in.error);
-            c->flags |= CLIENT_CLOSE_AFTER_REPLY | CLIENT_IS_COUNTED_OUT;
+            c->flags |= CLIENT_CLOSE_AFTER_REPLY | CLIENT_IS_COUNTED_OUT | CLIENT_LINGERS;
         }
     }
 }
@@ -237,6 +235,47 @@ static void choose_events(struct client *c)
     }
 }
 
+/* Has it been told everything before its end? As in Redis a client that wants no replies is not closed
+ * for it: it closes by itself. */
+static bool is_done(const struct client *c)
+{
+    bool is_ending =
+        (c->flags & CLIENT_AT_EOF) != 0 ||
+        (c->flags & (CLIENT_CLOSE_AFTER_REPLY | CLIENT_REPLY_OFF)) == CLIENT_CLOSE_AFTER_REPLY;
+    return is_ending && c->out.queued_bytes == 0 &&
+           (c->flags & (CLIENT_IS_PARKED | CLIENT_IS_YIELDED | CLIENT_IS_PAUSED)) == 0;
+}
+
+/* A client that is told of a protocol error may still be sending: closing now would answer those bytes
+ * with a reset, and many a client would report that instead of the error. So our side is shut, and
+ * what still comes is read and dropped until the client closes or LINGER_MS are over. */
+static void linger(struct client *c)
+{
+    c->flags |= CLIENT_IS_LINGERING;
+    c->linger_until_ms = c->worker->now_ms + LINGER_MS;
+    (void)shutdown(c->fd, SHUT_WR);
+    write_event(c, false);
+    read_event(c, true);
+    publish(c);
+}
+
+static void close_or_linger(struct client *c)
+{
+    if ((c->flags & (CLIENT_LINGERS | CLIENT_AT_EOF)) == CLIENT_LINGERS) {
+        linger(c);
+    } else {
+        client_close(c, CLOSE_BY_CLIENT);
+    }
+}
+
+static void drop_input(struct client *c)
+{
+    ssize_t n = read(c->fd, c->worker->scratch, OUTPUT_SCRATCH_BYTES);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+        client_close(c, CLOSE_BY_CLIENT);
+    }
+}
+
 static void serve_end(struct client *c)
 {
     struct worker *w = c->worker;
@@ -256,10 +295,8 @@ static void serve_end(struct client *c)
         client_close(c, c->out.is_broken ? CLOSE_NO_MEMORY : CLOSE_BY_CLIENT);
         return;
     }
-    bool is_done = (c->flags & (CLIENT_CLOSE_AFTER_REPLY | CLIENT_AT_EOF)) != 0 &&
-                   (c->flags & (CLIENT_IS_PARKED | CLIENT_IS_YIELDED | CLIENT_IS_PAUSED)) == 0;
-    if (is_done && c->out.queued_bytes == 0) {
-        client_close(c, CLOSE_BY_CLIENT);
+    if (is_done(c)) {
+        close_or_linger(c);
         return;
     }
     choose_events(c);
@@ -300,8 +337,7 @@ void client_resumed(struct client *c)
 static void at_eof(struct client *c)
 {
     c->flags |= CLIENT_AT_EOF;
-    bool is_busy = (c->flags & (CLIENT_IS_PARKED | CLIENT_IS_YIELDED | CLIENT_IS_PAUSED)) != 0;
-    if (!is_busy && c->out.queued_bytes == 0) {
+    if (is_done(c)) {
         client_close(c, CLOSE_BY_CLIENT);
     } else {
         choose_events(c);
@@ -312,6 +348,10 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct client *c = arg;
     struct iovec iov[2];
+    if (UNLIKELY((c->flags & CLIENT_IS_LINGERING) != 0)) {
+        drop_input(c);
+        return;
+    }
     bool is_parked = (c->flags & CLIENT_IS_PARKED) != 0;
     int n_iov = is_parked ? resp_space_behind(&c->in, iov) : resp_space(&c->in, iov);
     if (UNLIKELY(n_iov == 0)) {
@@ -355,9 +395,8 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
         serve(c);
         return;
     }
-    if (c->out.queued_bytes == 0 && (c->flags & (CLIENT_CLOSE_AFTER_REPLY | CLIENT_AT_EOF)) != 0 &&
-        (c->flags & (CLIENT_IS_PARKED | CLIENT_IS_YIELDED)) == 0) {
-        client_close(c, CLOSE_BY_CLIENT);
+    if (is_done(c)) {
+        close_or_linger(c);
         return;
     }
     choose_events(c);
@@ -486,6 +525,16 @@ bool client_kill(struct client *c, enum client_close_reason reason)
     return true;
 }
 
+/* Over the soft limit for too long; or so long without reading anything while more is asked for. */
+static bool reads_too_slowly(struct client *c, int64_t now_ms)
+{
+    const struct output_limit *limit = &client_net(c)->output_limit;
+    int64_t progress_ms = atomic_load_explicit(&c->shown.progress_ms, memory_order_relaxed);
+    return output_limit_is_over_soft(limit, c->out.queued_bytes, now_ms, &c->over_soft_since_ms) ||
+           ((c->flags & CLIENT_IS_PAUSED) != 0 &&
+            output_limit_is_too_long(limit, now_ms - progress_ms));
+}
+
 void client_tick(struct client *c, int64_t now_ms)
 {
     int64_t idle_ms = now_ms - atomic_load_explicit(&c->shown.active_ms, memory_order_relaxed);
@@ -494,8 +543,13 @@ void client_tick(struct client *c, int64_t now_ms)
         client_close(c, CLOSE_IDLE);
         return;
     }
-    if (output_limit_is_over_soft(&client_net(c)->output_limit, c->out.queued_bytes, now_ms,
-                                  &c->over_soft_since_ms)) {
+    if ((c->flags & CLIENT_IS_LINGERING) != 0) {
+        if (now_ms > c->linger_until_ms) {
+            client_close(c, CLOSE_BY_CLIENT);
+        }
+        return;
+    }
+    if (reads_too_slowly(c, now_ms)) {
         log_warn("net", "client closed", "reason=output_buffer id=%lu unread_bytes=%zu",
                  (unsigned long)c->id, c->out.queued_bytes);
         client_close(c, CLOSE_OUTPUT);
@@ -507,91 +561,4 @@ void client_tick(struct client *c, int64_t now_ms)
         publish(c);
         atomic_store_explicit(&c->shown.active_ms, active_ms, memory_order_relaxed);
     }
-}
-
-/* --- how it looks from outside ------------------------------------------------------------------ */
-
-static void format_address(const struct client_peer *peer, char *buf)
-{
-    char host[INET6_ADDRSTRLEN] = "?";
-    switch (peer->any.sa_family) {
-    case AF_INET:
-        (void)inet_ntop(AF_INET, &peer->v4.sin_addr, host, sizeof(host));
-        (void)snprintf(buf, CLIENT_ADDRESS_MAX, "%s:%d", host, ntohs(peer->v4.sin_port));
-        break;
-    case AF_INET6:
-        (void)inet_ntop(AF_INET6, &peer->v6.sin6_addr, host, sizeof(host));
-        (void)snprintf(buf, CLIENT_ADDRESS_MAX, "[%s]:%d", host, ntohs(peer->v6.sin6_port));
-        break;
-    default:
-        (void)option_str(OPT_UNIXSOCKET, buf, CLIENT_ADDRESS_MAX - 2);
-        strcat(buf, ":0");
-        break;
-    }
-}
-
-void client_format_peer(const struct client *c, char *buf)
-{
-    format_address(&c->peer, buf);
-}
-
-void client_format_local(const struct client *c, char *buf)
-{
-    struct client_peer local = {.any.sa_family = AF_UNIX};
-    socklen_t len = sizeof(local);
-    if (c->peer.any.sa_family != AF_UNIX) {
-        (void)getsockname(c->fd, &local.any, &len);
-    }
-    format_address(&local, buf);
-}
-
-static void format_flags(uint32_t flags, char *buf)
-{
-    char *p = buf;
-    if ((flags & CLIENT_IS_PARKED) != 0) {
-        *p++ = 'b';
-    }
-    if ((flags & CLIENT_CLOSE_AFTER_REPLY) != 0) {
-        *p++ = 'c';
-    }
-    if ((flags & CLIENT_IS_UNIX) != 0) {
-        *p++ = 'U';
-    }
-    if ((flags & CLIENT_NO_EVICT) != 0) {
-        *p++ = 'e';
-    }
-    if ((flags & CLIENT_NO_TOUCH) != 0) {
-        *p++ = 'T';
-    }
-    if (p == buf) {
-        *p++ = 'N';
-    }
-    *p = '\0';
-}
-
-size_t client_format(const struct client *c, char *buf)
-{
-    char peer[CLIENT_ADDRESS_MAX], local[CLIENT_ADDRESS_MAX], flags[8];
-    const struct client_shown *s = &c->shown;
-#define SHOWN(field) atomic_load_explicit(&s->field, memory_order_relaxed)
-    uint32_t bits = SHOWN(flags);
-    const struct command_row *row = SHOWN(row);
-    int64_t now_ms = clock_mono_us() / 1000;
-    client_format_peer(c, peer);
-    client_format_local(c, local);
-    format_flags(bits, flags);
-    int n = snprintf(
-        buf, CLIENT_LINE_MAX,
-        "id=%lu addr=%s laddr=%s fd=%d name=%.256s age=%lld idle=%lld flags=%s db=%d sub=0 psub=0 "
-        "ssub=0 multi=-1 qbuf=%zu qbuf-free=%zu argv-mem=%u multi-mem=0 rbs=0 rbp=0 obl=0 oll=%u "
-        "omem=%zu tot-mem=%zu events=%s cmd=%s user=default redir=-1 resp=%d lib-name=%.256s "
-        "lib-ver=%.256s\n",
-        (unsigned long)c->id, peer, local, c->fd, c->name != NULL ? c->name : "",
-        (long long)(now_ms - c->created_ms) / 1000, (long long)(now_ms - SHOWN(active_ms)) / 1000,
-        flags, SHOWN(db), SHOWN(input_bytes), SHOWN(input_free), SHOWN(argv_bytes), SHOWN(n_chunks),
-        SHOWN(output_bytes), SHOWN(memory_bytes), (bits & CLIENT_WRITE_ON) != 0 ? "rw" : "r",
-        row != NULL ? row->command.name : "NULL", SHOWN(resp),
-        c->lib_name != NULL ? c->lib_name : "", c->lib_version != NULL ? c->lib_version : "");
-#undef SHOWN
-    return n < CLIENT_LINE_MAX ? (size_t)n : CLIENT_LINE_MAX - 1;
 }

@@ -52,6 +52,8 @@ enum client_flags {
     CLIENT_IS_PAUSED = 1 << 18,      /* too many unread replies: requests wait */
     CLIENT_AT_EOF = 1 << 19,         /* the peer sends no more: close when all is answered */
     CLIENT_IS_COUNTED_OUT = 1 << 20, /* why it goes is counted already */
+    CLIENT_LINGERS = 1 << 21,        /* after a protocol error: see linger() */
+    CLIENT_IS_LINGERING = 1 << 22,
 };
 
 enum client_close_reason {
@@ -91,9 +93,8 @@ struct client {
     struct command_context context; /* must be first */
     uint32_t flags;                 /* enum client_flags */
     int fd;
-    struct worker *worker; /* immutable */
-    const struct command_row *row;
-    const struct command_row *last_row;
+    struct worker *worker;         /* immutable */
+    const struct command_row *row; /* running, or the latest */
     struct output out;
     struct resp in;
     struct engine_key *keys; /* few_keys, or a longer array */
@@ -104,6 +105,7 @@ struct client {
     uint64_t reported_bytes;    /* memory told to the engine */
     uint64_t pinned_bytes;      /* blobs kept alive, told to the worker's sum */
     int64_t over_soft_since_ms; /* output over its soft limit; 0: is not */
+    int64_t linger_until_ms;
     struct event read_event;
     struct event write_event;
     struct engine_key few_keys[CLIENT_FEW_KEYS];

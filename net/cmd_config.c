@@ -37,28 +37,43 @@ static const char *shown_name(size_t i)
     return i < OPTION_COUNT ? option_info((enum option_id)i)->name : fixed[i - OPTION_COUNT].name;
 }
 
-static bool is_asked_for(const struct command_context *ctx, const char *name)
+/* The argument that asks for the option, or NULL. */
+static const struct arg *asked_by(const struct command_context *ctx, const char *name)
 {
     for (int i = 2; i < ctx->argc; i++) {
         if (glob_match(ctx->argv[i].data, ctx->argv[i].len, name, strlen(name), true)) {
-            return true;
+            return &ctx->argv[i];
         }
     }
-    return false;
+    return NULL;
+}
+
+/* A name that is no pattern is told as the client wrote it. */
+static void reply_name(struct client *c, const struct arg *asked, const char *name)
+{
+    bool is_pattern = memchr(asked->data, '*', asked->len) != NULL ||
+                      memchr(asked->data, '?', asked->len) != NULL ||
+                      memchr(asked->data, '[', asked->len) != NULL;
+    if (is_pattern) {
+        reply_bulk_text(c, name);
+    } else {
+        reply_bulk(c, asked->data, asked->len);
+    }
 }
 
 void cmd_config_get(struct client *c)
 {
     size_t n = 0;
     for (size_t i = 0; i < N_SHOWN; i++) {
-        n += is_asked_for(&c->context, shown_name(i));
+        n += asked_by(&c->context, shown_name(i)) != NULL;
     }
     reply_map(c, n);
     for (size_t i = 0; i < N_SHOWN; i++) {
-        if (!is_asked_for(&c->context, shown_name(i))) {
+        const struct arg *asked = asked_by(&c->context, shown_name(i));
+        if (asked == NULL) {
             continue;
         }
-        reply_bulk_text(c, shown_name(i));
+        reply_name(c, asked, shown_name(i));
         if (i < OPTION_COUNT) {
             char value[VALUE_MAX];
             size_t len = option_text((enum option_id)i, value, sizeof(value));

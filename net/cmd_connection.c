@@ -167,10 +167,11 @@ void cmd_hello(struct client *c)
         return;
     }
     if (!client_check_authenticated(c)) {
-        reply_error(c, "NOAUTH HELLO must be called with the client already authenticated, "
-                       "otherwise the HELLO <proto> AUTH <user> <pass> option can be used to "
-                       "authenticate the client and select the RESP protocol version at the same "
-                       "time");
+        reply_error(c,
+                    "NOAUTH HELLO must be called with the client already authenticated, otherwise "
+                    "the HELLO "
+                    "AUTH <user> <pass> option can be used to authenticate the client and select "
+                    "the RESP protocol version at the same time");
         return;
     }
     if (h.name != NULL && !client_set_name(c, h.name)) {

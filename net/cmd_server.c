@@ -135,7 +135,9 @@ void cmd_slowlog_get(struct client *c)
     const struct command_context *ctx = &c->context;
     int64_t n = 10;
     if (ctx->argc > 3) {
-        reply_arity_error(c);
+        reply_errorf(
+            c, "ERR unknown subcommand or wrong number of arguments for '%.*s'. Try SLOWLOG HELP.",
+            (int)arg_text_len(&ctx->argv[1]), ctx->argv[1].data);
         return;
     }
     if (ctx->argc == 3 && (!arg_i64(&ctx->argv[2], &n) || n < -1)) {

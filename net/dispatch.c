@@ -272,7 +272,6 @@ static void finish(struct client *c)
         w->n_failed++;
     }
     end_reply(c);
-    c->last_row = c->row;
     c->n_commands++;
     c->context.op.n_keys = 0;
     if (UNLIKELY(c->context.scratch != NULL || c->keys_cap > KEPT_KEYS)) {
@@ -311,6 +310,7 @@ void dispatch_request(struct client *c)
         return;
     }
     c->row = row;
+    atomic_store_explicit(&c->shown.row, row, memory_order_relaxed);
     c->started = cycles_now(&client_net(c)->cycles);
     c->context.op.flags = op_flags(c, &row->command);
     if (row->command.first_key != 0 && (row->command.flags & CMD_MANUAL) == 0 &&

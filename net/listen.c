@@ -108,23 +108,50 @@ static bool is_protected(const struct client_peer *peer)
            option_str(OPT_REQUIREPASS, first, sizeof(first)) == 0;
 }
 
-static void welcome(struct net *net, int fd, const struct client_peer *peer)
+static void reject(struct net *net, int fd, const char *text, size_t len)
 {
-    metric_add(M_CONNECTIONS_ACCEPTED, 1);
+    atomic_fetch_add_explicit(&net->n_rejected, 1, memory_order_relaxed);
+    metric_add(M_CONN_CLOSED_LIMIT, 1);
+    turn_away(fd, text, len);
+}
+
+/* False: maxclients are there. */
+static bool admit(struct net *net, int fd, const struct client_peer *peer)
+{
     uint64_t n = atomic_fetch_add_explicit(&net->n_clients, 1, memory_order_relaxed);
     if (n >= (uint64_t)option_i64(OPT_MAXCLIENTS)) {
         atomic_fetch_sub_explicit(&net->n_clients, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&net->n_rejected, 1, memory_order_relaxed);
-        metric_add(M_CONN_CLOSED_LIMIT, 1);
-        turn_away(fd, too_many, sizeof(too_many) - 1);
-    } else if (is_protected(peer)) {
-        atomic_fetch_sub_explicit(&net->n_clients, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&net->n_rejected, 1, memory_order_relaxed);
-        metric_add(M_CONN_CLOSED_LIMIT, 1);
-        turn_away(fd, protected_mode, sizeof(protected_mode) - 1);
-    } else {
-        deal(net, fd, peer);
+        return false;
     }
+    deal(net, fd, peer);
+    return true;
+}
+
+static void welcome(struct net *net, int fd, const struct client_peer *peer)
+{
+    metric_add(M_CONNECTIONS_ACCEPTED, 1);
+    if (is_protected(peer)) {
+        reject(net, fd, protected_mode, sizeof(protected_mode) - 1);
+    } else if (!admit(net, fd, peer)) {
+        if (net->n_in_doubt < NET_DOUBT_MAX) {
+            net->in_doubt[net->n_in_doubt++] = (struct doubt){.fd = fd, .peer = *peer};
+        } else {
+            reject(net, fd, too_many, sizeof(too_many) - 1);
+        }
+    }
+}
+
+/* A client that closes one connection and opens the next may be seen here before the worker of the old
+ * one has seen it go: whoever is one too many has a second chance at the next tick. */
+static void settle_doubts(struct net *net)
+{
+    for (unsigned i = 0; i < net->n_in_doubt; i++) {
+        const struct doubt *d = &net->in_doubt[i];
+        if (!admit(net, d->fd, &d->peer)) {
+            reject(net, d->fd, too_many, sizeof(too_many) - 1);
+        }
+    }
+    net->n_in_doubt = 0;
 }
 
 /* --- without descriptors -------------------------------------------------------------------------- */
@@ -165,6 +192,7 @@ static bool shed(struct net *net, int listen_fd)
 
 void listen_tick(struct net *net, int64_t now_ms)
 {
+    settle_doubts(net);
     if (net->accept_paused_ms != 0 && now_ms > net->accept_paused_ms) {
         net->accept_paused_ms = 0;
         if (net->spare_fd < 0) {
@@ -359,6 +387,9 @@ enum status listen_start(struct net *net, struct worker *w)
 
 void listen_close(struct net *net)
 {
+    for (; net->n_in_doubt > 0; net->n_in_doubt--) {
+        close(net->in_doubt[net->n_in_doubt - 1].fd);
+    }
     for (unsigned i = 0; i < net->n_listeners; i++) {
         struct listener *l = &net->listeners[i];
         if (l->event != NULL) {

@@ -24,6 +24,7 @@
 #include "net/stats.h"
 
 #define NET_LISTENERS_MAX 18 /* Redis: 16 addresses and the Unix socket */
+#define NET_DOUBT_MAX 64
 #define NET_TICK_MS 100
 
 struct listener {
@@ -31,6 +32,12 @@ struct listener {
     int fd;
     bool is_unix;
     char address[CLIENT_ADDRESS_MAX];
+};
+
+/* An accepted connection for which there seemed to be no room. */
+struct doubt {
+    int fd;
+    struct client_peer peer;
 };
 
 struct worker {
@@ -75,6 +82,8 @@ struct net {
     unsigned n_listeners;
     /* worker 0 */
     unsigned next_worker;
+    unsigned n_in_doubt;
+    struct doubt in_doubt[NET_DOUBT_MAX];
     int spare_fd;             /* given up for a moment when descriptors run out */
     int64_t accept_paused_ms; /* monotonic; 0: accepting */
     /* atomic */

@@ -98,6 +98,12 @@ bool output_limit_is_over_soft(const struct output_limit *limit, size_t bytes, i
     if (*since_ms == 0) {
         *since_ms = now_ms;
     }
+    return output_limit_is_too_long(limit, now_ms - *since_ms);
+}
+
+bool output_limit_is_too_long(const struct output_limit *limit, int64_t ms)
+{
+    uint64_t soft = atomic_load_explicit(&limit->soft_bytes, memory_order_relaxed);
     uint64_t soft_ms = atomic_load_explicit(&limit->soft_ms, memory_order_relaxed);
-    return (uint64_t)(now_ms - *since_ms) > soft_ms;
+    return soft > 0 && ms > (int64_t)soft_ms;
 }

@@ -26,5 +26,7 @@ bool output_limit_is_over_hard(const struct output_limit *limit, size_t bytes);
 /* *since_ms: when it first was over, 0: it was not. */
 bool output_limit_is_over_soft(const struct output_limit *limit, size_t bytes, int64_t now_ms,
                                int64_t *since_ms);
+/* More than the soft limit's seconds. */
+bool output_limit_is_too_long(const struct output_limit *limit, int64_t ms);
 
 #endif

@@ -322,7 +322,7 @@ static enum resp_result bulk_begin(struct resp *r)
     if (first != '$') {
         static const char text[] = "ERR Protocol error: expected '$', got '";
         memcpy(r->error_text, text, sizeof(text) - 1);
-        r->error_text[sizeof(text) - 1] = first;
+        r->error_text[sizeof(text) - 1] = first == '\r' || first == '\n' ? ' ' : first;
         memcpy(r->error_text + sizeof(text), "'", 2);
         return fail(r, r->error_text);
     }
