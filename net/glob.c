@@ -75,13 +75,13 @@ static bool match_one(struct cursor *at, char ch, bool fold_case)
 bool glob_match(const char *pattern, size_t pattern_len, const char *text, size_t text_len,
                 bool fold_case)
 {
+    if (text_len == 0 || pattern_len == 0) { /* either pointer may be NULL then */
+        return text_len == pattern_len;
+    }
     struct cursor at = {pattern, pattern + pattern_len};
     const char *text_end = text + text_len;
     const char *star = NULL;      /* what follows the last '*' met */
     const char *star_text = NULL; /* first byte which that '*' has not swallowed */
-    if (text_len == 0) {
-        return pattern_len == 0;
-    }
     while (text < text_end) {
         if (at.p < at.end && *at.p == '*') {
             star = ++at.p;

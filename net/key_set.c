@@ -133,7 +133,7 @@ static bool slots_find(const struct key_set *set, uint64_t hash, const char *dat
             continue;
         }
         const char *other = key_at(set, (set->slots[i] & OFFSET_MASK) - 1, &other_len);
-        if (other_len == len && memcmp(other, data, len) == 0) {
+        if (other_len == len && (len == 0 || memcmp(other, data, len) == 0)) {
             return true;
         }
     }

@@ -88,6 +88,9 @@ START_TEST(empty_text_matches_only_the_empty_pattern)
     ck_assert(!matches("**", ""));
     ck_assert(!matches("?", ""));
     ck_assert(!matches("", "a"));
+    ck_assert(glob_match(NULL, 0, NULL, 0, false)); /* an empty key has no bytes to point at */
+    ck_assert(!glob_match("?", 1, NULL, 0, false));
+    ck_assert(!glob_match(NULL, 0, "a", 1, false));
     ck_assert(glob_is_all("*", 1));
     ck_assert(!glob_is_all("**", 2));
     ck_assert(!glob_is_all("", 0));

@@ -71,6 +71,7 @@ START_TEST(bytes_and_lengths_tell_keys_apart)
     ck_assert_int_eq(key_set_add(&set, "\0\0", 2), OK);
     ck_assert_int_eq(key_set_add(&set, "a", 1), OK);
     ck_assert_int_eq(key_set_add(&set, "", 0), OK);
+    ck_assert_int_eq(key_set_add(&set, NULL, 0), OK);
     ck_assert_uint_eq(set.n_keys, 4);
     key_set_deinit(&set);
 }
