@@ -140,7 +140,7 @@ struct engine_explain {
     bool exists, is_hot, is_warm, is_dirty; /* dirty: hot, and not (or not yet) the same on NVMe */
     uint64_t hot_bytes;                     /* with all overhead */
     uint64_t stored_bytes, raw_bytes;       /* record on NVMe and value as the client sees it */
-    uint32_t frequency;                     /* TinyLFU's estimate, 0..15 */
+    uint32_t frequency;                     /* TinyLFU's count of late, 0..7 */
     const char *queue;                      /* "window", "probation", "protected" or "none" */
     const char *why;                        /* one sentence */
     uint64_t segment, offset;               /* of the record, when warm */

@@ -297,6 +297,7 @@ static void promote_locked(struct fetch *f, struct warm_value *v)
     if (it == NULL) {
         return;
     }
+    policy_record_miss(shard_policy(w->engine, s)->policy, f->hash);
     if (item_link_locked(w, s, f->hash, it) != OK) {
         item_destroy(it);
         return;

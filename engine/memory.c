@@ -22,7 +22,7 @@
 #include "engine/engine_impl.h"
 
 #define POLICY_BYTES (64u << 20) /* one instance per 64 MB of memory */
-#define BYTES_PER_COUNTER 64
+#define BYTES_PER_GHOST_BYTE 128 /* 0.8 % of memory; two bytes per item of 256 bytes */
 #define PURGE_INTERVAL_US 1000000
 
 static struct {
@@ -162,7 +162,7 @@ static enum status policies_create(struct engine *e, uint64_t capacity)
     for (unsigned i = 0; i < e->n_policies; i++) {
         lock_init(&e->policies[i].lock, LOCK_RANK_POLICY);
         enum status st = policy_create(capacity / e->n_policies,
-                                       memory_limit() / e->n_policies / BYTES_PER_COUNTER, ops,
+                                       memory_limit() / e->n_policies / BYTES_PER_GHOST_BYTE, ops,
                                        &e->policies[i].policy);
         if (st != OK) {
             return st;

@@ -90,6 +90,17 @@ static void changed_in_place(struct engine_op *op, struct engine_key *key, struc
     item_set_version(it, next_version(s));
 }
 
+/* A write is a request like a read: of an item that is there, or of an absent key. */
+static void count_write(struct engine_op *op, struct engine_key *key, struct item *it)
+{
+    struct policy *policy = shard_policy(op->worker->engine, key_shard(op, key))->policy;
+    if (it != NULL) {
+        policy_hit(policy, (struct policy_node *)(void *)it, key->hash);
+    } else {
+        policy_record_miss(policy, key->hash);
+    }
+}
+
 static bool put_in_place(struct engine_op *op, struct engine_key *key, struct item *it,
                          const struct engine_put *put, int64_t expire_at_ms)
 {
@@ -107,7 +118,7 @@ static bool put_in_place(struct engine_op *op, struct engine_key *key, struct it
     if (put->len != 0) {
         memmove(item_inline_value(it), put->data, put->len);
     }
-    policy_record_miss(shard_policy(op->worker->engine, key_shard(op, key))->policy, key->hash);
+    count_write(op, key, it);
     return true;
 }
 
@@ -172,7 +183,7 @@ static enum status put_fresh(struct engine_op *op, uint32_t i, const struct engi
     if (fresh == NULL) {
         return NO_MEMORY;
     }
-    policy_record_miss(shard_policy(op->worker->engine, key_shard(op, key))->policy, key->hash);
+    count_write(op, key, op_item(op, i));
     enum status st = install(op, i, fresh);
     if (st != OK) {
         if (blob != NULL) {

@@ -310,8 +310,9 @@ static void count_read(struct engine_op *op, struct engine_key *key, const struc
         metric_add(M_WARM_MISSES, 1);
         metric_add(M_LOOKUP_MISS, 1);
     }
-    if ((op->flags & ENGINE_OP_NO_TOUCH) == 0) {
-        policy_record_miss(policy, key->hash);
+    if ((op->flags & ENGINE_OP_NO_TOUCH) == 0 && it == NULL) {
+        policy_record_miss(policy,
+                           key->hash); /* a promotion counted it before it linked the item */
     }
 }
 
@@ -413,6 +414,8 @@ void engine_explain(struct engine_op *op, uint32_t i, struct engine_explain *out
     out->why = "no such key";
     if (is_live(it)) {
         uint8_t bits = __atomic_load_n(&it->policy, __ATOMIC_RELAXED);
+        out->frequency = policy_node_frequency(e->policies[e->shards[key->shard].policy_id].policy,
+                                               (const struct policy_node *)(const void *)it);
         out->exists = out->is_hot = true;
         out->is_warm = (item_flags(it) & ITEM_CLEAN) != 0;
         out->is_dirty = !out->is_warm;
