@@ -2,6 +2,7 @@
 out on white and on black alike (an embedded picture does not learn the page's theme for certain);
 every bar carries its number, so that colour alone says nothing."""
 
+import math
 from xml.sax.saxutils import escape
 
 WIDTH = 860
@@ -76,23 +77,30 @@ def bars(title, subtitle, panels, columns=2):
     return _document(y + 6, title, subtitle, parts)
 
 
+def _tick_step(highest):
+    """1, 2, 2.5 or 5 times a power of ten: four to eight steps up to `highest`."""
+    power = 10 ** math.floor(math.log10(highest / 4))
+    return next(power * m for m in (1, 2, 2.5, 5, 10) if highest / (power * m) <= 8)
+
+
 def lines(title, subtitle, series, y_label, reference=None):
     """series: [(name, [(x seconds, y)])]; reference: (y, text) of a dashed line."""
     left, top, height, right = 56, 84, 240, WIDTH - 190
     longest = max([points[-1][0] for _, points in series if points] or [1]) or 1
     highest = max([y for _, points in series for _, y in points] + [reference[0] if reference else 0])
-    highest = highest * 1.08 or 1
+    step = _tick_step(highest or 1)
+    highest = step * math.ceil((highest or 1) * 1.02 / step)
     bottom = top + height
 
     def at(x, y):
         return left + (right - left) * x / longest, bottom - height * y / highest
 
     parts = [_text(left, top - 10, y_label, "small")]
-    for i in range(5):
-        value = highest * i / 4
-        _, y = at(0, value)
+    for i in range(round(highest / step) + 1):
+        _, y = at(0, i * step)
         parts.append('<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/>' % (left, right, y, y))
-        parts.append(_text(left - 6, y + 4, "%.2f" % value, "small", "end"))
+        parts.append(_text(left - 6, y + 4, "%.4g" % (i * step), "small", "end"))
+    for i in range(5):
         x, _ = at(longest * i / 4, 0)
         parts.append(_text(x, bottom + 18, "%.0f s" % (longest * i / 4), "small", "middle"))
     parts.append('<line class="axis" x1="%d" x2="%d" y1="%d" y2="%d"/>' % (left, right, bottom, bottom))

@@ -67,7 +67,7 @@ def report(labels, versions, workloads, found, options):
         rows.append([label] + cells)
     settings = "%d B values, 1 M keys, uniform, 50 connections, %d server thread%s" % (
         VALUE_BYTES, options.threads, "" if options.threads == 1 else "s")  # fmt: skip
-    how = "median of %d rounds of %g s" % (options.rounds, options.seconds)
+    how = "%s of %g s" % (results.rounds(options), options.seconds)
     markdown = (
         "## Hot: everything in RAM\n\n%s\nP is the pipeline depth. %s; %s, taken in turn. memcached is "
         "asked with `mg` and `ms`, which it answers in batches, as it does not `get`.\n\n%s; %s.\n"

@@ -59,8 +59,8 @@ def run(options, say):
 
     rows = [[label] + ["%.0f" % middle(label, size) for size in VALUE_SIZES] for label in labels]
     header = ["RAM per item beyond key + value, bytes"] + ["%s B values" % s for s in VALUE_SIZES]
-    how = "VmRSS grown per item, %d keys of %d B; median of %d rounds" % (
-        n_keys, KEY_BYTES, options.rounds)  # fmt: skip
+    how = "VmRSS grown per item, %d keys of %d B; %s" % (
+        n_keys, KEY_BYTES, results.rounds(options))  # fmt: skip
     markdown = "## Memory: what an item costs in RAM\n\n%s\n%s.\n\n%s; %s.\n" % (
         results.table(header, rows), how, ", ".join(versions.values()), results.machine())  # fmt: skip
     panels = [

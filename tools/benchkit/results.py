@@ -33,6 +33,10 @@ def table(header, rows):
     return "\n".join(lines) + "\n"
 
 
+def rounds(options):
+    return "median of %d rounds" % options.rounds if options.rounds > 1 else "one round"
+
+
 class Results:
     def __init__(self, directory, is_published):
         self.dir = directory

@@ -223,7 +223,7 @@ def load_table(subjects):
 def report(subjects, notes, options):
     settings = "%d-byte values, half compressible, %d times `memory`; %d connections, pipeline 1" % (
         VALUE_BYTES, DATA_FACTOR, CONNECTIONS)  # fmt: skip
-    how = "median of %d rounds of %g s, taken in turn" % (options.rounds, options.seconds)
+    how = "%s of %g s, taken in turn" % (results.rounds(options), options.seconds)
     versions = dict.fromkeys(s.version for s in subjects)
     markdown = (
         "## Warm: ten times more data than RAM\n\n%s\n%s\n%s\n%s; %s. A server that has dropped a "
