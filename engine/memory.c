@@ -4,11 +4,12 @@
  *
  *      overhead = RSS - bytes of hot items     (tables, index, buffers, clients, RocksDB, code, and what
  *                                               the allocator wastes)
- *      capacity = 98 % of memory - overhead    moved towards at most 2 % of memory per 100 ms
+ *      capacity = 98 % of memory - overhead    moved towards by at most 2 % of memory per 100 ms,
+ *                                               downwards by 10 % when RSS is over the limit
  *
  * Large values that float (a client is still sending one, a reply still holds one) come on top of the
  * measurement at once, because they grow faster than it is taken. Pages the allocator keeps unused are
- * given back when RSS comes within 3 % of the limit; without that they would count as overhead and
+ * given back when RSS comes within 1.6 % of the limit; without that they would count as overhead and
  * squeeze the hot tier for nothing.
  *
  * Regime: everything is atomic and approximate; one control step runs at a time (worker 0's tick).
@@ -23,7 +24,7 @@
 
 #define POLICY_BYTES (64u << 20) /* one instance per 64 MB of memory */
 #define BYTES_PER_GHOST_BYTE 128 /* 0.8 % of memory; two bytes per item of 256 bytes */
-#define PURGE_INTERVAL_US 1000000
+#define PURGE_INTERVAL_US 250000
 
 static struct {
     _Atomic int64_t blob_bytes;         /* all blobs */
@@ -112,7 +113,7 @@ static uint64_t hot_bytes(struct engine *e)
 static void purge_if_near(uint64_t rss, uint64_t limit)
 {
     int64_t now_us = clock_mono_us();
-    if (rss > limit - limit / 32 && now_us - account.purged_us > PURGE_INTERVAL_US) {
+    if (rss > limit - limit / 64 && now_us - account.purged_us > PURGE_INTERVAL_US) {
         account.purged_us = now_us;
         IGNORE(mem_purge());
     }
@@ -134,7 +135,8 @@ void memory_control(struct engine *e)
     int64_t step = (int64_t)limit / 50;
     int64_t least = (int64_t)limit / 16;
     int64_t change = target - capacity;
-    change = change > step ? step : change < -step ? -step : change;
+    int64_t step_down = rss > limit ? (int64_t)limit / 10 : step;
+    change = change > step ? step : change < -step_down ? -step_down : change;
     capacity = capacity + change > least ? capacity + change : least;
     atomic_store_explicit(&account.capacity, (uint64_t)capacity, memory_order_relaxed);
     atomic_store_explicit(&account.steady_floating, floating_bytes(), memory_order_relaxed);
@@ -182,7 +184,7 @@ enum status memory_init(struct engine *e)
     account.engine = e;
     uint64_t rss = mem_rss_bytes();
     uint64_t capacity = limit - limit / 50 > rss ? limit - limit / 50 - rss : limit / 16;
-    capacity -= capacity / 8; /* tables, index and buffers are still to come */
+    capacity -= capacity / 3; /* tables, index, buffers and fragmentation are still to come */
     atomic_store_explicit(&account.capacity, capacity, memory_order_relaxed);
     return policies_create(e, capacity);
 }
