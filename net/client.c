@@ -295,6 +295,9 @@ static void serve_end(struct client *c)
         client_close(c, c->out.is_broken ? CLOSE_NO_MEMORY : CLOSE_BY_CLIENT);
         return;
     }
+    if ((c->flags & CLIENT_IS_PAUSED) != 0 && c->out.queued_bytes < PAUSE_BYTES / 2) {
+        worker_yield(c->worker, c); /* sent meanwhile: no write event will wake it */
+    }
     if (is_done(c)) {
         close_or_linger(c);
         return;
