@@ -1,5 +1,5 @@
 /*
- * Purpose: the commands on data (strings, keys, expiry, key space), and what their files share.
+ * Purpose: what the files of the commands on data (strings, keys, expiry, key space) share.
  *   Rows with CMD_MANUAL: SET GETEX LCS RENAME RENAMENX COPY KEYS SCAN RANDOMKEY DBSIZE FLUSHDB
  *   FLUSHALL. All others find their keys locked, with the need of their row in commands.def. Whether
  *   a key is faulted in for nothing when arguments turn out wrong does not matter; errors and their
@@ -11,63 +11,7 @@
 #ifndef HEARTH_NET_CMD_DATA_H
 #define HEARTH_NET_CMD_DATA_H
 
-#include "net/command.h"
-
-/* cmd_string.c */
-void cmd_append(struct client *c);
-void cmd_decr(struct client *c);
-void cmd_decrby(struct client *c);
-void cmd_get(struct client *c);
-void cmd_getdel(struct client *c);
-void cmd_getex(struct client *c);
-void cmd_getrange(struct client *c);
-void cmd_getset(struct client *c);
-void cmd_incr(struct client *c);
-void cmd_incrby(struct client *c);
-void cmd_incrbyfloat(struct client *c);
-void cmd_mget(struct client *c);
-void cmd_mset(struct client *c);
-void cmd_msetnx(struct client *c);
-void cmd_psetex(struct client *c);
-void cmd_set(struct client *c);
-void cmd_setex(struct client *c);
-void cmd_setnx(struct client *c);
-void cmd_setrange(struct client *c);
-void cmd_strlen(struct client *c);
-void cmd_substr(struct client *c);
-/* cmd_lcs.c */
-void cmd_lcs(struct client *c);
-/* cmd_generic.c */
-void cmd_copy(struct client *c);
-void cmd_del(struct client *c);
-void cmd_exists(struct client *c);
-void cmd_expire(struct client *c);
-void cmd_expireat(struct client *c);
-void cmd_expiretime(struct client *c);
-void cmd_persist(struct client *c);
-void cmd_pexpire(struct client *c);
-void cmd_pexpireat(struct client *c);
-void cmd_pexpiretime(struct client *c);
-void cmd_pttl(struct client *c);
-void cmd_rename(struct client *c);
-void cmd_renamenx(struct client *c);
-void cmd_touch(struct client *c);
-void cmd_ttl(struct client *c);
-void cmd_type(struct client *c);
-void cmd_unlink(struct client *c);
-/* cmd_scan.c */
-void cmd_dbsize(struct client *c);
-void cmd_flushall(struct client *c);
-void cmd_flushdb(struct client *c);
-void cmd_keys(struct client *c);
-void cmd_randomkey(struct client *c);
-void cmd_scan(struct client *c);
-/* cmd_object.c */
-void cmd_memory_usage(struct client *c);
-void cmd_object_encoding(struct client *c);
-void cmd_object_freq(struct client *c);
-void cmd_object_idletime(struct client *c);
-void cmd_object_refcount(struct client *c);
+#include "net/table.h" /* declares the commands */
 
 /* The keys of a CMD_MANUAL command: zeroed when it begins, as they were when it is resumed. At most
  * two, for which the client always has room. */

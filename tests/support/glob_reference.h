@@ -61,9 +61,11 @@ static inline void glob_reference_parse(struct glob_reference *g, const char *pa
                                         bool fold_case)
 {
     const signed char *p = (const signed char *)pattern;
-    memset(g, 0, sizeof(*g));
+    g->n = 0;
     for (size_t i = 0; i < n; g->n++) {
         bool *takes = g->takes[g->n];
+        memset(takes, false, 256);
+        g->is_star[g->n] = false;
         signed char ch = p[i++];
         if (ch == '*') {
             g->is_star[g->n] = true;
@@ -79,30 +81,28 @@ static inline void glob_reference_parse(struct glob_reference *g, const char *pa
     }
 }
 
-static inline bool glob_reference_match(const char *pattern, size_t pattern_len, const char *text,
-                                        size_t text_len, bool fold_case)
+static inline bool glob_reference_match(const struct glob_reference *g, const char *text,
+                                        size_t text_len)
 {
-    static _Thread_local struct glob_reference g;
     bool at[GLOB_REFERENCE_MAX + 1] = {true};
-    glob_reference_parse(&g, pattern, pattern_len, fold_case);
     if (text_len == 0) {
-        return pattern_len == 0;
+        return g->n == 0;
     }
     for (size_t t = 0; t <= text_len; t++) {
         bool next[GLOB_REFERENCE_MAX + 1] = {false};
-        for (size_t e = 0; e < g.n; e++) {
-            at[e + 1] |= at[e] && g.is_star[e];
+        for (size_t e = 0; e < g->n; e++) {
+            at[e + 1] |= at[e] && g->is_star[e];
         }
         if (t == text_len) {
             break;
         }
-        for (size_t e = 0; e < g.n; e++) {
-            next[e] |= at[e] && g.is_star[e];
-            next[e + 1] |= at[e] && g.takes[e][(unsigned char)text[t]];
+        for (size_t e = 0; e < g->n; e++) {
+            next[e] |= at[e] && g->is_star[e];
+            next[e + 1] |= at[e] && g->takes[e][(unsigned char)text[t]];
         }
-        memcpy(at, next, sizeof(at));
+        memcpy(at, next, g->n + 1);
     }
-    return at[g.n];
+    return at[g->n];
 }
 
 #endif

@@ -97,7 +97,7 @@ START_TEST(the_budget_is_never_exceeded)
     enum { N = 2000 };
     char key[64];
     bool was_complete = false;
-    for (limit_bytes = 0; !was_complete; limit_bytes += 1000) {
+    for (limit_bytes = 0; !was_complete; limit_bytes += 4096) {
         struct key_set set;
         unsigned i = 0;
         key_set_init(&set);
