@@ -4,7 +4,7 @@
  *
  *      overhead = RSS - bytes of hot items     (tables, index, buffers, clients, RocksDB, code, and what
  *                                               the allocator wastes)
- *      capacity = 98 % of memory - overhead    moved towards by at most 2 % of memory per 100 ms,
+ *      capacity = 98 % of memory - overhead - a quarter of what is empty, moved towards by at most 2 % of memory per 100 ms,
  *                                               downwards by 10 % when RSS is over the limit
  *
  * Large values that float (a client is still sending one, a reply still holds one) come on top of the
@@ -16,6 +16,7 @@
  */
 #include <stdlib.h>
 
+#include "engine/base/bytes.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
@@ -24,6 +25,7 @@
 
 #define POLICY_BYTES (64u << 20) /* one instance per 64 MB of memory */
 #define BYTES_PER_GHOST_BYTE 128 /* 0.8 % of memory; two bytes per item of 256 bytes */
+#define RESERVE_PART 4 /* of the empty hot tier: index, tables, fragmentation, write buffers */
 #define PURGE_INTERVAL_US 250000
 
 static struct {
@@ -78,7 +80,9 @@ uint64_t memory_hot_capacity(void)
 /* Tells the policies; their surplus is evicted by the workers' next turns. */
 static void capacity_apply(struct engine *e)
 {
-    uint64_t each = memory_hot_capacity() / e->n_policies;
+    uint64_t capacity = memory_hot_capacity();
+    uint64_t demoting = atomic_load_explicit(&e->demoting_bytes, memory_order_relaxed);
+    uint64_t each = (capacity - bytes_min_u64(demoting, capacity / 2)) / e->n_policies;
     bool needs_eviction = false;
     for (unsigned i = 0; i < e->n_policies; i++) {
         struct policy_instance *p = &e->policies[i];
@@ -130,8 +134,10 @@ void memory_control(struct engine *e)
     }
     uint64_t hot = hot_bytes(e);
     int64_t overhead = (int64_t)rss - (int64_t)hot;
-    int64_t target = (int64_t)(limit - limit / 50) - (overhead > 0 ? overhead : 0);
     int64_t capacity = (int64_t)atomic_load_explicit(&account.capacity, memory_order_relaxed);
+    int64_t empty = capacity - (int64_t)hot; /* overhead is yet to come with what fills it */
+    int64_t reserve = empty > 0 ? empty / RESERVE_PART : 0;
+    int64_t target = (int64_t)(limit - limit / 50) - (overhead > 0 ? overhead : 0) - reserve;
     int64_t step = (int64_t)limit / 50;
     int64_t least = (int64_t)limit / 16;
     int64_t change = target - capacity;
