@@ -7,6 +7,8 @@
  *   2. The generation is taken before the read and compared after it, and seeds the CRC: what was
  *      reclaimed meanwhile does not verify. That is a race, not a fault of the device, and is not
  *      counted as one.
+ *      So the caller must know that the location is live when it begins: the slot is in the index, under
+ *      the shard's lock. A location from before may already be another record's place.
  *   3. The buffer belongs to the queue's pool and goes back there in log_read_finish only.
  */
 #include "tiers/log_impl.h"

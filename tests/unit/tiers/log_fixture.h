@@ -38,6 +38,7 @@ struct fixture {
     char *backing;
     uint64_t device_bytes;
     uint64_t shuffle_seed;
+    bool is_file; /* a real one: several threads may move the same bytes */
     struct log_config config;
     struct device *dev;
     struct device_queue *queue;
@@ -92,8 +93,14 @@ static inline void fixture_done(void *arg, enum status st, const struct log_entr
 /* Everything but the device's bytes and the catalogue. */
 static inline enum status fixture_open_log(struct fixture *f, bool is_cold)
 {
-    enum status st = device_open_memory(f->device_bytes, f->backing, f->shuffle_seed, &f->dev);
-    ck_assert_int_eq(st, OK);
+    if (f->is_file) {
+        char path[100];
+        snprintf(path, sizeof(path), "%s/device", f->dir);
+        ck_assert_int_eq(device_open(path, f->device_bytes, &f->dev), OK);
+    } else {
+        ck_assert_int_eq(device_open_memory(f->device_bytes, f->backing, f->shuffle_seed, &f->dev),
+                         OK);
+    }
     ck_assert_int_eq(device_queue_create(f->dev, 64, &f->queue), OK);
     ck_assert_int_eq(rocks_open(f->dir, &f->catalog), OK);
     return log_open(&f->config, f->dev, f->catalog, is_cold, &f->log);
@@ -157,6 +164,16 @@ static inline void fixture_end(struct fixture *f)
     free(f->backing);
     free(f->shadow);
     fixture_remove_dir(f->dir);
+}
+
+/* The same on libaio and a file; right after fixture_begin. */
+static inline void fixture_use_file(struct fixture *f)
+{
+    fixture_close_log(f);
+    f->is_file = true;
+    ck_assert_int_eq(fixture_open_log(f, true), OK);
+    ck_assert_int_eq(log_maintain(f->log), OK);
+    fixture_start_writer(f, 4);
 }
 
 /* Submits and reaps until nothing is in flight. */
