@@ -55,7 +55,11 @@ struct arrival {
 static void run_arrival(struct mail *mail)
 {
     struct arrival *a = (struct arrival *)mail;
-    client_accept(a->worker, a->fd, &a->peer);
+    if (a->worker->is_stopping) {
+        close(a->fd);
+    } else {
+        client_accept(a->worker, a->fd, &a->peer);
+    }
     mem_free(a);
 }
 

@@ -335,6 +335,7 @@ static void worker_close(struct worker *w)
         w->base = NULL;
     }
     if (w->mailbox.fd >= 0) {
+        (void)mailbox_drain(&w->mailbox); /* connections dealt to a worker that had ended */
         mailbox_deinit(&w->mailbox);
     }
     stats_deinit(&w->stats);

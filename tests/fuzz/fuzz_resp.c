@@ -27,7 +27,7 @@ static struct story run(const uint8_t *input, size_t size, feed_piece_fn piece, 
     resp_init(&r);
     r.is_trusted = (input[0] & 1) == 0;
     r.max_bulk_bytes = (input[0] & 2) != 0 ? 100000 : 512u * 1024 * 1024;
-    feed_blob_limit = (input[0] & 4) != 0 ? 40000 : 1 << 20;
+    blob_double_limit = (input[0] & 4) != 0 ? 40000 : 1 << 20;
     feed(&r, (const char *)input + 2, size - 2, piece, arg, &s);
     resp_deinit(&r);
     return s;
@@ -58,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
     uint32_t seed = input[1];
     struct story a = run(input, size, whole, NULL);
     struct story b = run(input, size, cut, &seed);
-    if (!agree(&a, &b) || feed_blobs_alive != 0) {
+    if (!agree(&a, &b) || blob_double_alive != 0) {
         abort();
     }
     free(a.text);

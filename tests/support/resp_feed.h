@@ -1,48 +1,16 @@
 /*
  * Purpose: feeds bytes to net/resp.h in pieces and writes down what came out, so that two ways of
- *   cutting one stream can be compared; and a blob allocator with a limit instead of the engine's.
- *   Include it once per program.
+ *   cutting one stream can be compared. Include it once per program (blob_double.h).
  * Threads: one. Errors: without memory the program aborts.
  */
 #ifndef HEARTH_TESTS_RESP_FEED_H
 #define HEARTH_TESTS_RESP_FEED_H
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "net/resp.h"
-
-static size_t feed_blob_limit = 1 << 20; /* larger ones are refused */
-static int feed_blobs_alive;
-
-struct engine_blob *engine_blob_create(size_t len)
-{
-    if (len > feed_blob_limit) {
-        return NULL;
-    }
-    struct engine_blob *blob = malloc(sizeof(*blob) + len);
-    if (blob == NULL) {
-        abort();
-    }
-    atomic_init(&blob->refs, 1);
-    blob->len = len;
-    feed_blobs_alive++;
-    return blob;
-}
-
-void engine_blob_acquire(struct engine_blob *blob)
-{
-    blob->refs++;
-}
-
-void engine_blob_release(struct engine_blob *blob)
-{
-    if (blob != NULL && --blob->refs == 0) {
-        free(blob);
-        feed_blobs_alive--;
-    }
-}
+#include "tests/support/blob_double.h"
 
 /* What the parser said: per request "argc oom" and its arguments, at last how it ended. */
 struct story {
