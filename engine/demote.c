@@ -212,11 +212,9 @@ static enum status demote_write(struct engine_worker *w, struct shard *s, struct
     }
     if (st == NO_SPACE && !is_full_for_good(e, st)) {
         st = AGAIN; /* reclaim is making room */
-    }
-    demote_abandon(e, it, hash, st);
-    if (st == AGAIN) {
         background_wake(e);
     }
+    demote_abandon(e, it, hash, st);
     return st;
 }
 
