@@ -29,7 +29,7 @@
 #include "tiers/crc32c.h"
 
 #define SNAPSHOT_FORMAT 1
-#define BUFFER_BYTES (256u << 10)
+#define BUFFER_BYTES (64u << 10)
 
 static const uint64_t snapshot_magic = UINT64_C(0x50414e5348545248); /* "HRTHSNAP" */
 static const uint32_t tag_end = 0x21444e45;                          /* "END!" */
