@@ -355,6 +355,9 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         drop_input(c);
         return;
     }
+    if (UNLIKELY((c->flags & CLIENT_IS_YIELDED) != 0)) {
+        return; /* what it sends beyond its share waits in the kernel; its turn comes at once */
+    }
     bool is_parked = (c->flags & CLIENT_IS_PARKED) != 0;
     int n_iov = is_parked ? resp_space_behind(&c->in, iov) : resp_space(&c->in, iov);
     if (UNLIKELY(n_iov == 0)) {
@@ -381,7 +384,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     if (UNLIKELY(resp_backlog(&c->in) > (uint64_t)option_i64(OPT_QUERY_LIMIT))) {
         log_warn("net", "client closed", "reason=query_buffer id=%lu", (unsigned long)c->id);
         client_close(c, CLOSE_PROTOCOL);
-    } else if (!is_parked && (c->flags & CLIENT_IS_YIELDED) == 0) {
+    } else if (!is_parked) {
         serve(c);
     }
 }
@@ -524,6 +527,7 @@ bool client_kill(struct client *c, enum client_close_reason reason)
                                                  memory_order_relaxed, memory_order_relaxed)) {
         return false;
     }
+    (void)shutdown(c->fd, SHUT_RDWR); /* the peer need not wait for the worker's mail */
     worker_post_kills(c->worker);
     return true;
 }

@@ -145,7 +145,8 @@ void client_set_authenticated(struct client *c, bool is_authenticated);
 /* No password set, or given: a connection that needs none becomes authenticated. */
 bool client_check_authenticated(struct client *c);
 
-/* Any thread: the owner closes it soon. False: it is being closed already. */
+/* The owner closes it soon; its connection ends at once. By the owner, or by any thread under the list
+ * lock. False: it is being closed already. */
 bool client_kill(struct client *c, enum client_close_reason reason);
 
 /* "127.0.0.1:4711", "[::1]:4711" or "/path:0", CLIENT_ADDRESS_MAX bytes. Any thread while c is on its

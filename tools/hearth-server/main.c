@@ -9,6 +9,8 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,8 +57,8 @@ struct server {
     struct net *net;
     struct admin *admin;
     int signal_fd;
-    int shutdown_fd; /* readable: SHUTDOWN was received */
-    volatile sig_atomic_t keeps_data;
+    int shutdown_fd;         /* readable: SHUTDOWN was received */
+    _Atomic bool keeps_data; /* written by a worker before it signals shutdown_fd */
     int64_t started_us;
 };
 
