@@ -48,7 +48,7 @@ static void histogram(struct writer *w, enum metric_id id, const struct metric_i
 {
     struct metric_hist hist;
     const char *comma = info->labels[0] != '\0' ? "," : "";
-    metric_hist_read(id, &hist);
+    metric_hist_read_raw(id, &hist);
     for (size_t i = 0; i < N_BOUNDS; i++) {
         fprintf(w->out, "hearth_%s_bucket{%s%sle=\"%.6g\"} %llu\n", info->family, info->labels,
                 comma, (double)bounds_us[i] / 1e6,

@@ -30,7 +30,9 @@ void engine_worker_poll(struct engine_worker *worker);
 void engine_worker_turn(struct engine_worker *worker);
 /* Every 100 ms: expiry, sweeping, partly filled write buffers. */
 void engine_worker_tick(struct engine_worker *worker);
-/* The worker's cached wall clock, refreshed by poll and turn; milliseconds. */
+/* Before a client's batch of commands: what expires by then has expired. */
+void engine_worker_refresh_clock(struct engine_worker *worker);
+/* The worker's cached wall clock, refreshed by that, by poll and turn; milliseconds. */
 int64_t engine_worker_now_ms(const struct engine_worker *worker);
 
 /* Client buffers are charged to `memory`: net reports every change of their total. */

@@ -388,20 +388,20 @@ int64_t engine_worker_now_ms(const struct engine_worker *worker)
     return atomic_load_explicit(&worker->now_ms, memory_order_relaxed);
 }
 
-static void refresh_clock(struct engine_worker *w)
+void engine_worker_refresh_clock(struct engine_worker *w)
 {
     atomic_store_explicit(&w->now_ms, clock_wall_ms(), memory_order_relaxed);
 }
 
 enum status engine_worker_start(struct engine_worker *worker)
 {
-    refresh_clock(worker);
+    engine_worker_refresh_clock(worker);
     return OK;
 }
 
 void engine_worker_poll(struct engine_worker *worker)
 {
-    refresh_clock(worker);
+    engine_worker_refresh_clock(worker);
     (void)mailbox_drain(&worker->mailbox);
     if (worker->queue != NULL) {
         (void)device_reap(worker->queue);
@@ -411,7 +411,7 @@ void engine_worker_poll(struct engine_worker *worker)
 void engine_worker_turn(struct engine_worker *worker)
 {
     struct engine *e = worker->engine;
-    refresh_clock(worker);
+    engine_worker_refresh_clock(worker);
     uint32_t changes = atomic_load_explicit(&e->capacity_changes, memory_order_relaxed);
     if (UNLIKELY(changes != worker->capacity_seen)) {
         worker->capacity_seen = changes;
@@ -431,7 +431,7 @@ void engine_worker_turn(struct engine_worker *worker)
 
 void engine_worker_tick(struct engine_worker *worker)
 {
-    refresh_clock(worker);
+    engine_worker_refresh_clock(worker);
     expire_tick(worker);
     if (worker->writer != NULL) {
         int64_t oldest_us = log_writer_oldest_us(worker->writer);

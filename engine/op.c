@@ -199,6 +199,7 @@ enum status engine_begin(struct engine_op *op)
     op->is_parked = 0;
     if ((op->flags & ENGINE_OP_WRITE) != 0) {
         if (UNLIKELY(atomic_load_explicit(&e->refuses_writes, memory_order_relaxed))) {
+            engine_cancel(op);
             return NO_MEMORY;
         }
         if (UNLIKELY(op->worker->is_choked)) {

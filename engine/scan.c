@@ -119,7 +119,7 @@ static enum status cursor_decode(struct engine *e, uint64_t c, struct place *p)
 
 static bool found_add(struct engine_scan *scan, const char *key, uint32_t len)
 {
-    if (scan->arena_used + len > scan->arena_cap) {
+    if (scan->arena == NULL || scan->arena_used + len > scan->arena_cap) {
         size_t cap = (scan->arena_used + len) * 2 + 1024;
         char *arena = mem_realloc(scan->arena, cap);
         if (arena == NULL) {

@@ -120,6 +120,7 @@ static void serve_begin(struct client *c)
 {
     struct worker *w = c->worker;
     worker_refresh(w);
+    engine_worker_refresh_clock(w->engine); /* the loop may have slept: expiry is exact */
     c->flags |= CLIENT_IS_SERVING;
     c->flags &= ~(uint32_t)CLIENT_IS_PAUSED;
     c->n_commands = 0;

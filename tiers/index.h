@@ -25,14 +25,19 @@
 #define INDEX_UNIT_BYTES 16u /* 2^36 units = 1 TiB */
 #define INDEX_MATCH_MAX 16   /* more equal tags than this are not kept: the oldest goes */
 #define INDEX_HITS_MAX 3
+#define INDEX_BASE_DEPTH_MAX 20
+
+struct index_heap;
 
 struct index {
     uint64_t *directory; /* an entry per position; see index.c */
-    uint8_t depth;       /* directory has 2^depth entries, of which the first bits come from the hash,
-                            the rest from the tag */
-    uint8_t base_depth;  /* bits at creation */
+    struct index_heap *heap;
+    uint8_t
+        depth; /* directory has 2^depth entries, of which the first bits come from the hash, the rest
+                      from the tag */
+    uint8_t base_depth; /* bits at creation */
     uint64_t n_slots;
-    uint64_t bytes;
+    uint64_t bytes; /* resident */
 };
 
 struct index_slot {

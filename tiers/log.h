@@ -120,7 +120,8 @@ struct log_read { /* caller's; alive until done */
 enum log_reason { LOG_REASON_LOOKUP, LOG_REASON_RECLAIM, LOG_REASON_SCAN };
 /* One device read; submitted by the owner's next device_submit. INVALID: no such place (then done is
  * not called). */
-MUST_CHECK enum status log_read_begin(struct log *log, struct device_queue *q, struct log_read *read);
+MUST_CHECK enum status log_read_begin(struct log *log, struct device_queue *q,
+                                      struct log_read *read);
 /* In done, st OK: verifies CRC, segment and generation. CORRUPT otherwise (counted). Points into the
  * read's buffer. */
 MUST_CHECK enum status log_read_record(const struct log_read *read, struct record *out);

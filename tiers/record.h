@@ -18,9 +18,10 @@
 #define RECORD_NO_EXPIRY INT64_C(-1)
 
 enum record_kind { /* on disk; never renumber */
-    RECORD_VALUE = 0,
-    RECORD_HEAD = 1,  /* payload: total length and the locations of the chunks */
-    RECORD_CHUNK = 2, /* payload: part chunk_no of the value of (hash, seq); key is empty */
+                   RECORD_VALUE = 0,
+                   RECORD_HEAD = 1, /* payload: total length and the locations of the chunks */
+                   RECORD_CHUNK =
+                       2, /* payload: part chunk_no of the value of (hash, seq); key is empty */
 };
 
 struct record {

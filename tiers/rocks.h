@@ -33,8 +33,8 @@ MUST_CHECK enum status rocks_write(struct rocks *r, struct rocks_batch *b, bool 
 MUST_CHECK enum status rocks_get(struct rocks *r, const void *key, size_t key_len, void **value_out,
                                  size_t *value_len_out);
 /* Calls fn for every key with the prefix, in order, until it returns other than OK. */
-typedef enum status (*rocks_visit_fn)(void *arg, const void *key, size_t key_len,
-                                      const void *value, size_t value_len);
+typedef enum status (*rocks_visit_fn)(void *arg, const void *key, size_t key_len, const void *value,
+                                      size_t value_len);
 MUST_CHECK enum status rocks_visit(struct rocks *r, const void *prefix, size_t prefix_len,
                                    rocks_visit_fn fn, void *arg);
 uint64_t rocks_memory_bytes(struct rocks *r);
