@@ -17,27 +17,35 @@
  *     | slots used   | u       | address of the cell / 16, 0: empty                    |
  *     +--------------+---------+-------------------------------------------------------+
  *
- * A cell has no header: what it holds stands in its directory entries (2^(depth - b - u) equal ones,
- * side by side), what it could hold follows from that number: arrays have the sizes of jemalloc's
- * classes, the smallest that fits, or, for a few slots after a removal, the next (cell_capacity).
- * Cells split at 192 slots. The hash is first spread unevenly (spread()), so that at any time cells of
- * all fills from 96 to 192 are there in the same proportions; else all would be equally full, and at
- * times all just too large for their arrays.
+ *     cell (in index_heap.h's size classes)
+ *     +-----------------------------+------+------+- - - - -+
+ *     | start of its range | words  | slot | slot |         |
+ *     +-----------------------------+------+------+- - - - -+
+ *
+ * A look-up needs no header: what a cell holds stands in its directory entries (2^(depth - b - u) equal
+ * ones, side by side) and says what it has room for, the smallest class that fits. The header lets a
+ * cell that the heap has moved be found in the directory.
+ * Cells split at 191 slots. The hash is first spread unevenly (spread()), so that at any time cells of
+ * all fills from 96 to 191 are there in the same proportions; else all would be equally full, and at
+ * times all just too large for their class.
  *
  * Invariants
  *   1. A cell is sorted by tag; equal tags stand in order of insertion.
  *   2. The entries of a cell are equal, aligned and adjacent; an entry with address 0 has no slots.
- *   3. The array has room for cell_capacity(n) slots, never less than class_ceil(n).
+ *   3. A cell with slots has room for cell_capacity() of them, or, where there was no memory to shrink
+ *      it, more; the words in its header are those it was allocated with.
  *   4. At most INDEX_MATCH_MAX slots of a cell have one tag; so a cell with the whole tag used up
  *      (which splits no more) is small.
  *   5. Keys whose hashes were made to collide cannot blow up the directory: it doubles only while it
  *      has at most one entry per DIRECTORY_SHARE slots. Until then a cell grows, to CELL_SLOTS_MAX.
  *
- * Cost: 10 M keys in 128 indexes, base_depth 9, busy machine: 0.11 us per hit, 0.09 per miss, 0.05 when
- *   prefetched in batches of 16; insert and remove 0.17; 8.8 to 9.1 B per key allocated.
+ * Cost: 10 M keys in 128 indexes, base_depth 9, one thread, resident bytes per key: 9.0 after growing, 9.0
+ *   after replacing every key (12 M 9.1, 3 M 9.6, 1 M 11.5). Hit 0.11 us, miss 0.09, prefetched in
+ *   batches of 16 0.05, insert 0.17 to 0.35, remove the same; no insert or remove over 0.2 ms that was
+ *   not preempted. A miss matches a foreign slot in 1.5 of 10,000 cases (n / 2^(7 + base_depth + 20)).
  * Rejected: 64-byte buckets of eight slots (10 B per key at load 0.8, and they cannot grow by parts);
- *   a header in the cell (a second cache miss per look-up, 1 % of the memory); merging cells after
- *   removals (their arrays shrink, the directory costs 0.2 B per key ever inserted).
+ *   jemalloc for the cells (see index_heap.c); merging cells after removals (they shrink; the directory
+ *   costs 0.1 B per key there ever were).
  */
 #include "tiers/index.h"
 
@@ -47,6 +55,7 @@
 #include "engine/base/bytes.h"
 #include "engine/base/check.h"
 #include "engine/base/mem.h"
+#include "tiers/index_heap.h"
 
 #define SHARD_BITS_MAX 8
 #define TAG_BITS 20
@@ -66,17 +75,18 @@ static_assert(INDEX_HITS_MAX == 3, "2 bits");
 #define ENTRY_COUNT_SHIFT (ENTRY_ADDRESS_BITS + ENTRY_USED_BITS)
 #define ENTRY_COUNT_ONE (UINT64_C(1) << ENTRY_COUNT_SHIFT)
 #define CELL_SLOTS_MAX ((1u << (64 - ENTRY_COUNT_SHIFT)) - 1)
+#define HEADER_WORDS_BITS 24 /* the rest is the start, of at most base_depth + TAG_BITS bits */
 
 static_assert(TAG_BITS < 1 << ENTRY_USED_BITS, "u may reach TAG_BITS");
+static_assert(INDEX_BASE_DEPTH_MAX + TAG_BITS + HEADER_WORDS_BITS <= 64, "header");
+static_assert(CELL_SLOTS_MAX < INDEX_HEAP_WORDS_MAX, "and the header");
 
-#define BASE_DEPTH_MAX 16
 #define DEPTH_MAX 28
 #define DIRECTORY_FREE 4096u /* entries that are always allowed: 32 KiB */
 #define DIRECTORY_SHARE 16u  /* slots per entry beyond; in practice there are 50 to 100 */
-#define ROOM_KEPT 3u /* slots: an array that removals leave just too large is kept for these */
-#define WALK_MAX 24u /* slots; three deviations of the guess in a cell of 192 */
+#define WALK_MAX 24u         /* slots; three deviations of the guess in a cell of 191 */
 
-#define SPLIT_AT 192u /* slots */
+#define SPLIT_AT 191u /* slots: with the header a size class */
 
 /* --- length classes ------------------------------------------------------------------------------ */
 
@@ -105,62 +115,21 @@ uint8_t index_class(uint32_t len)
     return (uint8_t)first;
 }
 
-/* --- array sizes --------------------------------------------------------------------------------- */
-
-/* Distance of jemalloc's size classes above n slots (n > 0): 16 bytes, then four per doubling. */
-static unsigned class_step(unsigned n)
-{
-    return n < 16 ? 2 : 1u << (29 - __builtin_clz(n));
-}
-
-/* Slots of the smallest array that holds n > 0. */
-static unsigned class_ceil(unsigned n)
-{
-    unsigned step = class_step(n - 1 > 0 ? n - 1 : 1);
-    return (n + step - 1) & ~(step - 1);
-}
-
-/* Slots of the largest size class within n >= 2. */
-static unsigned class_floor(unsigned n)
-{
-    return n & ~(class_step(n) - 1);
-}
-
-static uint64_t slots_bytes(const uint64_t *slots)
-{
-    size_t usable = mem_usable_size(slots);
-    return usable == 0
-               ? 0
-               : (uint64_t)class_floor((unsigned)(usable / sizeof(*slots))) * sizeof(*slots);
-}
-
-static uint64_t *slots_alloc(struct index *ix, unsigned n)
-{
-    uint64_t *slots = mem_alloc((size_t)class_ceil(n) * sizeof(*slots));
-    if (slots != NULL) {
-        ix->bytes += slots_bytes(slots);
-    }
-    return slots;
-}
-
-static void slots_free(struct index *ix, uint64_t *slots)
-{
-    ix->bytes -= slots_bytes(slots);
-    mem_free(slots);
-}
-
 /* --- directory ----------------------------------------------------------------------------------- */
 
-struct cell { /* an unpacked entry */
-    uint64_t *slots;
+struct cell {         /* an unpacked entry */
+    uint64_t *header; /* NULL: empty */
+    uint64_t *slots;  /* header + 1 */
     unsigned n;
     unsigned used; /* bits of the tag */
 };
 
 static struct cell cell_unpack(uint64_t entry)
 {
+    uint64_t address = (entry & ((UINT64_C(1) << ENTRY_ADDRESS_BITS) - 1)) << 4;
     return (struct cell){
-        .slots = (uint64_t *)(uintptr_t)((entry & ((UINT64_C(1) << ENTRY_ADDRESS_BITS) - 1)) << 4),
+        .header = (uint64_t *)(uintptr_t)address,
+        .slots = (uint64_t *)(uintptr_t)address + 1,
         .n = (unsigned)(entry >> ENTRY_COUNT_SHIFT),
         .used = (unsigned)(entry >> ENTRY_ADDRESS_BITS) & ((1u << ENTRY_USED_BITS) - 1),
     };
@@ -168,9 +137,9 @@ static struct cell cell_unpack(uint64_t entry)
 
 static uint64_t cell_pack(struct cell c)
 {
-    uint64_t address = (uint64_t)(uintptr_t)c.slots;
+    uint64_t address = (uint64_t)(uintptr_t)c.header;
     DCHECK((address & 15) == 0 && address >> (ENTRY_ADDRESS_BITS + 4) == 0);
-    DCHECK(c.n <= CELL_SLOTS_MAX && (c.slots == NULL) == (c.n == 0));
+    DCHECK(c.n <= CELL_SLOTS_MAX && (c.header == NULL) == (c.n == 0));
     return address >> 4 | (uint64_t)c.used << ENTRY_ADDRESS_BITS |
            (uint64_t)c.n << ENTRY_COUNT_SHIFT;
 }
@@ -186,9 +155,14 @@ static uint64_t spread(uint64_t hash)
     return x + bulge * (a - (b * high >> 32));
 }
 
+static uint64_t position_at(const struct index *ix, uint64_t y)
+{
+    return y >> 1 >> (63 - ix->depth);
+}
+
 static uint64_t position_of(const struct index *ix, uint64_t hash)
 {
-    return spread(hash) >> 1 >> (63 - ix->depth);
+    return position_at(ix, spread(hash));
 }
 
 static uint64_t tag_of(const struct index *ix, uint64_t hash)
@@ -218,6 +192,11 @@ static void cell_store(struct index *ix, uint64_t position, struct cell c)
     }
 }
 
+static void bytes_update(struct index *ix)
+{
+    ix->bytes = directory_entries(ix) * sizeof(*ix->directory) + index_heap_bytes(ix->heap);
+}
+
 static enum status directory_double(struct index *ix)
 {
     uint64_t n = directory_entries(ix);
@@ -232,7 +211,7 @@ static enum status directory_double(struct index *ix)
     mem_free(ix->directory);
     ix->directory = wider;
     ix->depth++;
-    ix->bytes += n * sizeof(*wider);
+    bytes_update(ix);
     return OK;
 }
 
@@ -245,25 +224,67 @@ static bool directory_may_double(const struct index *ix)
 
 enum status index_init(struct index *ix, unsigned base_depth)
 {
-    CHECK(base_depth <= BASE_DEPTH_MAX);
-    *ix = (struct index){.depth = (uint8_t)base_depth, .base_depth = (uint8_t)base_depth};
+    *ix = (struct index){0};
+    if (base_depth > INDEX_BASE_DEPTH_MAX) {
+        return INVALID;
+    }
+    ix->depth = ix->base_depth = (uint8_t)base_depth;
     ix->directory = mem_zalloc(directory_entries(ix), sizeof(*ix->directory));
-    if (ix->directory == NULL) {
+    ix->heap = index_heap_create();
+    if (ix->directory == NULL || ix->heap == NULL) {
+        index_deinit(ix);
         return NO_MEMORY;
     }
-    ix->bytes = directory_entries(ix) * sizeof(*ix->directory);
+    bytes_update(ix);
     return OK;
 }
 
 void index_deinit(struct index *ix)
 {
-    for (uint64_t at = 0; ix->directory != NULL && at < directory_entries(ix);) {
-        struct cell c = cell_unpack(ix->directory[at]);
-        mem_free(c.slots);
-        at += UINT64_C(1) << free_bits(ix, c);
-    }
+    index_heap_destroy(&ix->heap);
     mem_free(ix->directory);
     *ix = (struct index){0};
+}
+
+/* --- cells' memory ------------------------------------------------------------------------------- */
+
+/* Slots that fit beside the header in the class that n slots need. */
+static unsigned cell_capacity(unsigned n)
+{
+    return n == 0 ? 0 : index_heap_room(n + 1) - 1;
+}
+
+/* Room for n slots of the range that begins at `start`; NULL: no memory. */
+static uint64_t *cell_alloc(struct index *ix, uint64_t start, unsigned n)
+{
+    uint64_t *header = index_heap_alloc(ix->heap, n + 1);
+    if (header != NULL) {
+        DCHECK((start & ((1u << HEADER_WORDS_BITS) - 1)) == 0);
+        *header = start | (n + 1);
+        bytes_update(ix);
+    }
+    return header;
+}
+
+static uint64_t cell_start(const uint64_t *header)
+{
+    return *header >> HEADER_WORDS_BITS << HEADER_WORDS_BITS;
+}
+
+/* No entry may refer to it any more, and every other cell must be in the directory. */
+static void cell_free(struct index *ix, uint64_t *header)
+{
+    if (header == NULL) {
+        return;
+    }
+    uint32_t words = *header & ((1u << HEADER_WORDS_BITS) - 1);
+    if (index_heap_free(ix->heap, header, words)) {
+        uint64_t position = position_at(ix, cell_start(header));
+        struct cell moved = cell_unpack(ix->directory[position]);
+        moved.header = header;
+        cell_store(ix, position, moved);
+    }
+    bytes_update(ix);
 }
 
 /* --- searching ----------------------------------------------------------------------------------- */
@@ -366,6 +387,8 @@ bool index_random(const struct index *ix, uint64_t random, struct index_slot *ou
     if (ix->n_slots == 0) {
         return false;
     }
+    random *= UINT64_C(0x9E3779B97F4A7C15); /* its upper bits may have chosen the shard */
+    random ^= random >> 32;
     uint64_t entries = directory_entries(ix);
     uint64_t at = random & (entries - 1);
     while (cell_unpack(ix->directory[at]).n == 0) {
@@ -378,30 +401,19 @@ bool index_random(const struct index *ix, uint64_t random, struct index_slot *ou
 
 /* --- changing ------------------------------------------------------------------------------------ */
 
-/* Slots that fit the cell's array: its size class says, and only where that is in doubt the allocator. */
-static unsigned cell_capacity(struct cell c)
+/* A new cell with the n slots at `from`; none with n == 0. */
+static bool cell_copy(struct index *ix, uint64_t start, const uint64_t *from, struct cell *c)
 {
-    if (c.n == 0) {
-        return 0;
-    }
-    unsigned least = class_ceil(c.n);
-    return least == class_ceil(c.n + ROOM_KEPT)
-               ? least
-               : (unsigned)(slots_bytes(c.slots) / sizeof(*c.slots));
-}
-
-/* An array of the n slots at `from`; NULL with n == 0 too. */
-static bool slots_copy(struct index *ix, const uint64_t *from, unsigned n, uint64_t **out)
-{
-    *out = NULL;
-    if (n == 0) {
+    if (c->n == 0) {
         return true;
     }
-    *out = slots_alloc(ix, n);
-    if (*out != NULL) {
-        memcpy(*out, from, n * sizeof(*from));
+    c->header = cell_alloc(ix, start, c->n);
+    if (c->header == NULL) {
+        return false;
     }
-    return *out != NULL;
+    c->slots = c->header + 1;
+    memcpy(c->slots, from, c->n * sizeof(*from));
+    return true;
 }
 
 /* Divides the cell by the next bit of the tag. false: it may not, or there is no memory. */
@@ -414,20 +426,19 @@ static bool cell_split(struct index *ix, uint64_t hash)
     if (free_bits(ix, c) == 0 && (!directory_may_double(ix) || directory_double(ix) != OK)) {
         return false;
     }
-    uint64_t bit = UINT64_C(1) << (63 - c.used);
-    uint64_t prefix = c.used == 0 ? 0 : c.slots[0] & ~(UINT64_MAX >> c.used);
-    unsigned n_low = bisect(c.slots, 0, c.n, prefix | bit);
+    uint64_t start = cell_start(c.header);
+    uint64_t middle = start | UINT64_C(1) << (63 - ix->base_depth - c.used);
+    uint64_t middle_tag = middle >> (64 - TAG_BITS - ix->base_depth) & ((1u << TAG_BITS) - 1);
+    unsigned n_low = bisect(c.slots, 0, c.n, middle_tag << TAG_SHIFT);
     struct cell low = {.n = n_low, .used = c.used + 1};
     struct cell high = {.n = c.n - n_low, .used = c.used + 1};
-    if (!slots_copy(ix, c.slots, low.n, &low.slots) ||
-        !slots_copy(ix, c.slots + n_low, high.n, &high.slots)) {
-        slots_free(ix, low.slots);
+    if (!cell_copy(ix, start, c.slots, &low) || !cell_copy(ix, middle, c.slots + n_low, &high)) {
+        cell_free(ix, low.header);
         return false;
     }
-    uint64_t position = position_of(ix, hash) & ~((UINT64_C(1) << free_bits(ix, c)) - 1);
-    slots_free(ix, c.slots);
-    cell_store(ix, position, low);
-    cell_store(ix, position + (UINT64_C(1) << free_bits(ix, low)), high);
+    cell_store(ix, position_at(ix, start), low);
+    cell_store(ix, position_at(ix, middle), high);
+    cell_free(ix, c.header);
     return true;
 }
 
@@ -446,25 +457,32 @@ static void replace_lowest(struct cell c, unsigned end, uint64_t word,
     c.slots[end - 1] = word;
 }
 
-/* Puts word at place i, into a larger array if need be. */
-static enum status cell_put(struct index *ix, struct cell *c, unsigned i, uint64_t word)
+/* Puts word at place i of the cell that `hash` belongs to. */
+static enum status cell_put(struct index *ix, uint64_t hash, struct cell c, unsigned i,
+                            uint64_t word)
 {
-    if (c->n < cell_capacity(*c)) {
-        memmove(&c->slots[i + 1], &c->slots[i], (c->n - i) * sizeof(word));
+    uint64_t *outgrown = NULL;
+    if (c.n < cell_capacity(c.n)) {
+        memmove(&c.slots[i + 1], &c.slots[i], (c.n - i) * sizeof(word));
     } else {
-        uint64_t *larger = c->n < CELL_SLOTS_MAX ? slots_alloc(ix, c->n + 1) : NULL;
-        if (larger == NULL) {
+        uint64_t *from = c.slots;
+        outgrown = c.header;
+        uint64_t start = spread(hash) >> 1 >> (63 - ix->base_depth - c.used)
+                                                  << (63 - ix->base_depth - c.used) << 1;
+        c.header = c.n < CELL_SLOTS_MAX ? cell_alloc(ix, start, c.n + 1) : NULL;
+        if (c.header == NULL) {
             return NO_MEMORY;
         }
-        if (c->n != 0) {
-            memcpy(larger, c->slots, i * sizeof(word));
-            memcpy(larger + i + 1, c->slots + i, (c->n - i) * sizeof(word));
-            slots_free(ix, c->slots);
+        c.slots = c.header + 1;
+        if (c.n != 0) {
+            memcpy(c.slots, from, i * sizeof(word));
+            memcpy(c.slots + i + 1, from + i, (c.n - i) * sizeof(word));
         }
-        c->slots = larger;
     }
-    c->slots[i] = word;
-    c->n++;
+    c.slots[i] = word;
+    c.n++;
+    cell_store(ix, position_of(ix, hash), c);
+    cell_free(ix, outgrown);
     return OK;
 }
 
@@ -486,32 +504,9 @@ enum status index_insert(struct index *ix, uint64_t hash, struct index_slot slot
         replace_lowest(c, i, slot_pack(tag, slot), dropped_out);
         return OK;
     }
-    enum status st = cell_put(ix, &c, i, slot_pack(tag, slot));
-    if (st == OK) {
-        cell_store(ix, position_of(ix, hash), c);
-        ix->n_slots++;
-    }
+    enum status st = cell_put(ix, hash, c, i, slot_pack(tag, slot));
+    ix->n_slots += st == OK;
     return st;
-}
-
-/* Gives memory back once the array is larger than n slots and the room kept justify. */
-static void cell_shrink(struct index *ix, struct cell *c)
-{
-    if (c->n == 0) {
-        slots_free(ix, c->slots);
-        c->slots = NULL;
-        return;
-    }
-    unsigned wanted = class_ceil(c->n + ROOM_KEPT);
-    if (wanted == class_ceil(c->n + 1 + ROOM_KEPT) || slots_bytes(c->slots) <= wanted * 8u) {
-        return;
-    }
-    uint64_t *smaller = slots_alloc(ix, wanted);
-    if (smaller != NULL) { /* else the large one will do */
-        memcpy(smaller, c->slots, c->n * sizeof(*smaller));
-        slots_free(ix, c->slots);
-        c->slots = smaller;
-    }
 }
 
 bool index_remove(struct index *ix, uint64_t hash, uint64_t location)
@@ -521,10 +516,19 @@ bool index_remove(struct index *ix, uint64_t hash, uint64_t location)
         return false;
     }
     struct cell c = cell_unpack(ix->directory[position_of(ix, hash)]);
+    uint64_t *outgrown = NULL;
     c.n--;
     memmove(slot, slot + 1, (size_t)(c.slots + c.n - slot) * sizeof(*slot));
-    cell_shrink(ix, &c);
+    if (c.n == 0 || cell_capacity(c.n) < cell_capacity(c.n + 1)) {
+        struct cell smaller = {.n = c.n, .used = c.used};
+        if (cell_copy(ix, cell_start(c.header), c.slots,
+                      &smaller)) { /* else the large one will do */
+            outgrown = c.header;
+            c = smaller;
+        }
+    }
     cell_store(ix, position_of(ix, hash), c);
+    cell_free(ix, outgrown);
     ix->n_slots--;
     return true;
 }
@@ -605,17 +609,18 @@ enum status index_load_cell(struct index *ix, uint32_t position, uint8_t depth,
     if (c.n != 0 || c.used > used) {
         return CORRUPT; /* a cell twice, or two that overlap */
     }
-    uint64_t *copy = NULL;
-    if (!slots_copy(ix, slots, n_slots, &copy)) {
+    struct cell loaded = {.n = n_slots, .used = used};
+    uint64_t start = position == 0 ? 0 : (uint64_t)position << (64 - depth);
+    if (!cell_copy(ix, start, slots, &loaded)) {
         return NO_MEMORY;
     }
     for (; c.used < used; c.used++) { /* splits the empty cell around it */
         struct cell half = {.used = c.used + 1};
-        uint64_t start = at & ~((UINT64_C(1) << free_bits(ix, c)) - 1);
-        cell_store(ix, start, half);
-        cell_store(ix, start + (UINT64_C(1) << free_bits(ix, half)), half);
+        uint64_t first = at & ~((UINT64_C(1) << free_bits(ix, c)) - 1);
+        cell_store(ix, first, half);
+        cell_store(ix, first + (UINT64_C(1) << free_bits(ix, half)), half);
     }
-    cell_store(ix, at, (struct cell){.slots = copy, .n = n_slots, .used = used});
+    cell_store(ix, at, loaded);
     ix->n_slots += n_slots;
     return OK;
 }

@@ -23,7 +23,7 @@
 
 #define INDEX_LOCATION_BITS 36
 #define INDEX_UNIT_BYTES 16u /* 2^36 units = 1 TiB */
-#define INDEX_MATCH_MAX 16   /* more equal tags than this are not kept: the oldest goes */
+#define INDEX_MATCH_MAX 16   /* more equal tags than this are not kept: see index_insert */
 #define INDEX_HITS_MAX 3
 #define INDEX_BASE_DEPTH_MAX 20
 
@@ -32,10 +32,8 @@ struct index_heap;
 struct index {
     uint64_t *directory; /* an entry per position; see index.c */
     struct index_heap *heap;
-    uint8_t
-        depth; /* directory has 2^depth entries, of which the first bits come from the hash, the rest
-                      from the tag */
-    uint8_t base_depth; /* bits at creation */
+    uint8_t depth;      /* the directory has 2^depth entries */
+    uint8_t base_depth; /* bits at creation, all from the hash; those beyond come from the tag */
     uint64_t n_slots;
     uint64_t bytes; /* resident */
 };
@@ -52,7 +50,8 @@ uint32_t index_class_bytes(uint8_t len_class);
 uint8_t index_class(uint32_t len);
 
 /* 2^base_depth cells at first; hash bits used: see index.c (bits of the hash must be independent of
- * the shard's: the shard takes the top 8). */
+ * the shard's: the shard takes the top 8). INVALID: more than INDEX_BASE_DEPTH_MAX. Best is what makes
+ * cells of 50 to 150 slots in the end: a smaller one costs false matches, a larger one memory. */
 MUST_CHECK enum status index_init(struct index *ix, unsigned base_depth);
 void index_deinit(struct index *ix); /* may take long for a large one: background */
 
