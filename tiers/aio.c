@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "engine/base/bytes.h"
@@ -233,6 +234,14 @@ static enum status sync_folder(const char *path)
     return st;
 }
 
+/* Looks before it allocates: a disk filled to the brim on the way to an error harms its neighbours. */
+static bool has_space(int fd, uint64_t allocated_bytes, uint64_t size_bytes)
+{
+    struct statvfs fs;
+    return fstatvfs(fd, &fs) != 0 ||
+           (uint64_t)fs.f_bavail * fs.f_frsize + allocated_bytes >= size_bytes;
+}
+
 /* Brings the file to its size; on failure back to what it was. */
 static enum status resize(const char *path, int fd, uint64_t size_bytes)
 {
@@ -245,8 +254,12 @@ static enum status resize(const char *path, int fd, uint64_t size_bytes)
         return INVALID;
     }
     uint64_t old_bytes = (uint64_t)now.st_size;
-    if (old_bytes == size_bytes && (uint64_t)now.st_blocks * 512 >= size_bytes) {
+    uint64_t allocated_bytes = (uint64_t)now.st_blocks * 512;
+    if (old_bytes == size_bytes && allocated_bytes >= size_bytes) {
         return OK;
+    }
+    if (!has_space(fd, allocated_bytes, size_bytes)) {
+        return NO_SPACE;
     }
     TRY(allocate(fd, size_bytes));
     if (old_bytes > size_bytes && ftruncate(fd, (off_t)size_bytes) != 0) {
