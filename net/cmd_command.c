@@ -406,6 +406,20 @@ static const struct command_row *inner_command(struct client *c)
     return row;
 }
 
+/* SET's flags depend on its arguments: with GET it also reads. */
+static void resolve_variable_flags(struct key_spec *s, int argc, const struct arg *argv)
+{
+    const char *last = s->flags.word[s->flags.n - 1];
+    if (strcmp(last, "variable_flags") != 0) {
+        return;
+    }
+    bool reads = false;
+    for (int i = 3; i < argc; i++) {
+        reads |= arg_is(&argv[i], "GET");
+    }
+    split(&s->flags, reads ? "RW,access,update" : "OW,update", ',');
+}
+
 /* Calls for every key of every specification; returns how many there are. c NULL: only counts. */
 static size_t each_key(struct client *c, const struct command_row *row, int argc,
                        const struct arg *argv, bool with_flags)
@@ -416,6 +430,7 @@ static size_t each_key(struct client *c, const struct command_row *row, int argc
     for (size_t i = 0; i < specs.n; i++) {
         struct key_spec s;
         key_spec_parse(specs.word[i], specs.len[i], &s);
+        resolve_variable_flags(&s, argc, argv);
         int last = s.last >= 0 ? s.begin + s.last : argc + s.last;
         for (int k = s.begin; k <= last && k < argc; k += s.step, n++) {
             if (c == NULL) {
