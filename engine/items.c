@@ -24,7 +24,7 @@ size_t item_charge(const struct item *it)
 {
     size_t bytes = item_bytes(it);
     if ((item_flags(it) & ITEM_BLOB) != 0) {
-        bytes += sizeof(struct engine_blob) + it->value_len;
+        bytes += sizeof(struct engine_blob) + item_value_len(it);
     }
     return bytes;
 }

@@ -114,7 +114,7 @@ static bool put_in_place(struct engine_op *op, struct engine_key *key, struct it
     if (has_expiry) {
         memcpy(it->data, &expire_at_ms, sizeof(expire_at_ms));
     }
-    it->value_len = (uint32_t)put->len;
+    item_set_value_len(it, (uint32_t)put->len);
     if (put->len != 0) {
         memmove(item_inline_value(it), put->data, put->len);
     }
@@ -247,6 +247,24 @@ static const char *value_bytes(struct engine_op *op, uint32_t i, size_t *len_out
     return v->blob != NULL ? v->blob->data : v->data;
 }
 
+static void policy_take_out(struct engine_op *op, const struct engine_key *key, struct item *it)
+{
+    struct policy_instance *p = shard_policy(op->worker->engine, key_shard(op, key));
+    lock_acquire(&p->lock);
+    policy_remove(p->policy, (struct policy_node *)(void *)it, item_charge(it));
+    lock_release(&p->lock);
+}
+
+static void policy_put_back(struct engine_op *op, const struct engine_key *key, struct item *it)
+{
+    struct shard *s = key_shard(op, key);
+    struct policy_instance *p = shard_policy(op->worker->engine, s);
+    lock_acquire(&p->lock);
+    policy_insert(p->policy, (struct policy_node *)(void *)it, item_charge(it));
+    lock_release(&p->lock);
+    policy_touch(op->worker, s);
+}
+
 static bool edit_in_place(struct engine_op *op, struct engine_key *key, struct item *it, size_t len,
                           char **data_out)
 {
@@ -257,18 +275,19 @@ static bool edit_in_place(struct engine_op *op, struct engine_key *key, struct i
     size_t old_len = it->value_len;
     if ((item_flags(it) & ITEM_BLOB) != 0) {
         struct engine_blob *blob = item_blob(it);
-        if (len < ENGINE_BLOB_MIN || !engine_blob_resize(&blob, len)) {
+        if (len < ENGINE_BLOB_MIN) {
             return false;
         }
-        size_t old_charge = item_charge(it);
-        item_set_blob(it, blob);
-        it->value_len = (uint32_t)len;
-        struct policy_instance *p = shard_policy(op->worker->engine, s);
-        lock_acquire(&p->lock);
-        policy_update_size(p->policy, (struct policy_node *)(void *)it, old_charge,
-                           item_charge(it));
-        lock_release(&p->lock);
-        policy_touch(op->worker, s);
+        policy_take_out(op, key, it); /* it may not look at the item while its size changes */
+        bool is_resized = engine_blob_resize(&blob, len);
+        if (is_resized) {
+            item_set_blob(it, blob);
+            item_set_value_len(it, (uint32_t)len);
+        }
+        policy_put_back(op, key, it);
+        if (!is_resized) {
+            return false;
+        }
         *data_out = blob->data;
     } else {
         if (len >= ENGINE_BLOB_MIN ||
@@ -276,7 +295,7 @@ static bool edit_in_place(struct engine_op *op, struct engine_key *key, struct i
                 item_bytes(it)) {
             return false;
         }
-        it->value_len = (uint32_t)len;
+        item_set_value_len(it, (uint32_t)len);
         *data_out = item_inline_value(it);
     }
     if (len > old_len) {

@@ -143,10 +143,21 @@ static inline void item_set_version(struct item *it, uint64_t version)
     it->version_hi = (uint16_t)(version >> 32);
 }
 
+/* Read by the policy without the shard's lock: relaxed. Changes in place stay within the size class. */
+static inline uint32_t item_value_len(const struct item *it)
+{
+    return __atomic_load_n(&it->value_len, __ATOMIC_RELAXED);
+}
+
+static inline void item_set_value_len(struct item *it, uint32_t len)
+{
+    __atomic_store_n(&it->value_len, len, __ATOMIC_RELAXED);
+}
+
 /* Bytes charged: the item's allocation; a blob's bytes are added by its owner. */
 static inline size_t item_bytes(const struct item *it)
 {
-    return item_bytes_for(item_key_len(it), it->value_len, (item_flags(it) & ITEM_EXPIRY) != 0,
+    return item_bytes_for(item_key_len(it), item_value_len(it), (item_flags(it) & ITEM_EXPIRY) != 0,
                           (item_flags(it) & ITEM_BLOB) != 0);
 }
 
