@@ -118,6 +118,8 @@ enum codec_kind codec_compress(struct codec *c, int level, const void *src, size
             *stored_len_out = n;
             return CODEC_ZSTD;
         }
+        /* It did not fit: the frame is left half done, and parameters could not be set any more. */
+        (void)ZSTD_CCtx_reset(c->compressor, ZSTD_reset_session_only);
     }
     if (len != 0) {
         memcpy(dst, src, len);
