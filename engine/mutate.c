@@ -271,7 +271,6 @@ static bool edit_in_place(struct engine_op *op, struct engine_key *key, struct i
     if (!is_own(it)) {
         return false;
     }
-    struct shard *s = key_shard(op, key);
     size_t old_len = it->value_len;
     if ((item_flags(it) & ITEM_BLOB) != 0) {
         struct engine_blob *blob = item_blob(it);
