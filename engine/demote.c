@@ -116,6 +116,7 @@ static bool publish_locked(struct engine *e, struct shard *s, struct item *it,
         policy_relink(e, s, it);
         return false;
     }
+    expire_note_warm(e, slot.location, item_expiry(it));
     metric_add(M_DEMOTIONS, 1);
     metric_add(M_WARM_ADMIT_DEMOTE, 1);
     item_set_flag(it, ITEM_CLEAN);
@@ -196,9 +197,10 @@ static enum status write_down(struct engine_worker *w, struct shard *s, struct i
     return st;
 }
 
-static bool is_full_for_good(struct engine *e, enum status st)
+/* No segment for it, rather than all buffers in flight. */
+static bool is_short_of_segments(struct engine_worker *w, enum status st)
 {
-    return st == NO_SPACE && atomic_load_explicit(&e->warm_is_full, memory_order_relaxed);
+    return st == NO_SPACE || (st == AGAIN && log_writer_blocks_in_flight(w->writer) == 0);
 }
 
 /* Writes a DEMOTING item; undoes it when that is not possible. */
@@ -210,8 +212,9 @@ static enum status demote_write(struct engine_worker *w, struct shard *s, struct
     if (st == OK) {
         return OK;
     }
-    if (st == NO_SPACE && !is_full_for_good(e, st)) {
-        st = AGAIN; /* reclaim is making room */
+    if (is_short_of_segments(w, st)) {
+        bool is_full = atomic_load_explicit(&e->warm_is_full, memory_order_relaxed);
+        st = is_full ? NO_SPACE : AGAIN; /* else reclaim is making room */
         background_wake(e);
     }
     demote_abandon(e, it, hash, st);

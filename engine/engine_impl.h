@@ -163,6 +163,7 @@ struct engine {
     /* background thread */
     struct background *background;
     struct reclaimer *reclaimer;
+    struct warm_expiry *warm_expiry;
     _Atomic bool is_stopping;
     _Atomic bool refuses_writes;     /* nothing may be evicted and nothing fits: -OOM */
     _Atomic bool warm_is_full;       /* reclaim can free nothing more */
@@ -201,6 +202,8 @@ static inline bool namespace_is_alive(const struct namespace *ns)
     return atomic_load_explicit(&ns->is_alive, memory_order_acquire);
 }
 void namespace_restore(struct engine *e, unsigned db, uint32_t id, int64_t n_keys);
+/* The namespace with this id, if it is a database's; else NULL. */
+struct namespace *namespace_of_id(struct engine *e, uint32_t id, uint16_t *slot_out);
 /* One round of sweeping: items of dead namespaces leave the shard; after a whole round over all
  * shards their slots are free again. Background thread. */
 void namespace_sweep(struct engine *e);
@@ -352,6 +355,11 @@ MUST_CHECK enum status restart_open_log(struct engine *e);
 
 /* expire.c */
 void expire_tick(struct engine_worker *w);
+MUST_CHECK enum status expire_open(struct engine *e);
+void expire_close(struct engine *e);
+/* A record with this expiry (or none) has been published. */
+void expire_note_warm(struct engine *e, uint64_t location, int64_t expire_at_ms);
+void expire_warm(struct engine *e); /* the reclaimer's turn */
 
 static inline struct shard *shard_of(struct engine *e, uint64_t hash)
 {

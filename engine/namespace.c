@@ -60,6 +60,17 @@ void namespace_restore(struct engine *e, unsigned db, uint32_t id, int64_t n_key
     }
 }
 
+struct namespace *namespace_of_id(struct engine *e, uint32_t id, uint16_t *slot_out)
+{
+    for (unsigned db = 0; db < ENGINE_DATABASES; db++) {
+        *slot_out = namespace_slot(e, db);
+        if (e->namespaces[*slot_out].id == id) {
+            return &e->namespaces[*slot_out];
+        }
+    }
+    return NULL;
+}
+
 /* False: all slots wait for the sweep. */
 static bool flush_one_locked(struct engine *e, unsigned db)
 {

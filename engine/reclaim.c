@@ -41,6 +41,7 @@ struct reclaimer {
 struct move { /* a record on its way to a new block */
     uint64_t old_location;
     uint8_t old_class;
+    int64_t expire_at_ms;
 };
 
 enum verdict { RECORD_DEAD, RECORD_GONE, RECORD_KEPT, RECORD_KEPT_LARGE };
@@ -61,6 +62,7 @@ static void move_done(void *arg, enum status st, const struct log_entry *entries
             lock_acquire(&s->lock);
             if (index_replace(&s->index, entries[i].hash, move->old_location, slot)) {
                 log_note_live(e->log, slot.location, index_class_bytes(slot.len_class));
+                expire_note_warm(e, slot.location, move->expire_at_ms);
                 log_note_dead(e->log, move->old_location, index_class_bytes(move->old_class));
                 metric_add(M_WARM_ADMIT_REINSERT, 1);
             }
@@ -83,7 +85,9 @@ static enum status move_record(struct engine *e, const struct log_footer_entry *
     if (move == NULL) {
         return NO_MEMORY;
     }
-    *move = (struct move){.old_location = slot.location, .old_class = slot.len_class};
+    *move = (struct move){.old_location = slot.location,
+                          .old_class = slot.len_class,
+                          .expire_at_ms = rec.expire_at_ms};
     struct log_put put = {.hash = entry->hash,
                           .seq = rec.seq,
                           .ns = rec.ns,
@@ -108,17 +112,6 @@ static enum status move_record(struct engine *e, const struct log_footer_entry *
 }
 
 /* ---- judging ---- */
-
-static struct namespace *namespace_of_id(struct engine *e, uint32_t id, uint16_t *slot_out)
-{
-    for (unsigned db = 0; db < ENGINE_DATABASES; db++) {
-        *slot_out = namespace_slot(e, db);
-        if (e->namespaces[*slot_out].id == id) {
-            return &e->namespaces[*slot_out];
-        }
-    }
-    return NULL;
-}
 
 static bool find_slot(struct shard *s, const struct log_footer_entry *entry, struct index_slot *out)
 {
@@ -315,6 +308,7 @@ void reclaim_run(struct engine *e)
         warm_is_full(e, true);
     }
     background_wake_workers(e);
+    expire_warm(e);
 }
 
 enum status reclaim_open(struct engine *e)
@@ -325,6 +319,7 @@ enum status reclaim_open(struct engine *e)
         return NO_MEMORY;
     }
     e->reclaimer = r;
+    TRY(expire_open(e));
     TRY(codec_create(&r->codec));
     TRY(log_writer_create(e->log, NULL, r->codec, 1, true, move_done, e, &r->writer));
     TRY(log_writer_create(e->log, NULL, r->codec, 1, true, large_block_done, e, &r->large_writer));
@@ -342,6 +337,7 @@ void reclaim_close(struct engine *e)
     log_writer_destroy(&r->large_writer);
     codec_destroy(&r->codec);
     log_block_free(&r->block);
+    expire_close(e);
     mem_free(r);
     e->reclaimer = NULL;
 }
