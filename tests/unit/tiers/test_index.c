@@ -14,6 +14,14 @@
 
 #define BASE_DEPTH 4
 
+/* Check's own assertions cost a microsecond each when they hold. */
+#define MUST(x)                                                                                    \
+    do {                                                                                           \
+        if (!(x)) {                                                                                \
+            ck_abort_msg("%s", #x);                                                                \
+        }                                                                                          \
+    } while (0)
+
 static uint64_t seed_state;
 
 static void seed(void)
@@ -87,9 +95,9 @@ static void match_checks(const struct index *ix, const struct model *m, uint64_t
             while (at < n && out[at].location != m->slots[i].slot.location) {
                 at++;
             }
-            ck_assert_msg(at < n, "slot %zu is not matched, or out of order", i);
-            ck_assert(slots_equal(out[at], m->slots[i].slot));
-            ck_assert(index_has(ix, hash, out[at].location));
+            MUST(at < n); /* else not matched, or out of order */
+            MUST(slots_equal(out[at], m->slots[i].slot));
+            MUST(index_has(ix, hash, out[at].location));
         }
     }
 }
@@ -242,9 +250,9 @@ START_TEST(model_weak_hash)
         struct index_slot dropped;
         struct index_slot slot = {.location = i + 1};
         uint64_t hash = (random_u64() & 0xff) * UINT64_C(0x0101010101010101);
-        ck_assert_int_eq(index_insert(&ix, hash, slot, &dropped), OK);
+        MUST(index_insert(&ix, hash, slot, &dropped) == OK);
         n += dropped.location == 0;
-        ck_assert_uint_eq(ix.n_slots, n);
+        MUST(ix.n_slots == n);
     }
     ck_assert_uint_le(n, 256 * INDEX_MATCH_MAX);
     ck_assert_uint_ge(n, 128 * INDEX_MATCH_MAX);
@@ -271,8 +279,8 @@ static void fill(struct index *ix, uint64_t first, uint64_t n)
     for (uint64_t i = first; i < first + n; i++) {
         struct index_slot dropped;
         struct index_slot slot = {.location = i + 1, .len_class = (uint8_t)(i % 64)};
-        ck_assert_int_eq(index_insert(ix, mix(i), slot, &dropped), OK);
-        ck_assert_uint_eq(dropped.location, 0);
+        MUST(index_insert(ix, mix(i), slot, &dropped) == OK);
+        MUST(dropped.location == 0);
     }
 }
 
@@ -289,12 +297,12 @@ START_TEST(memory_comes_and_goes)
     ck_assert_uint_le(ix.bytes, n * 95 / 10);
     uint64_t full = ix.bytes;
     for (uint64_t i = 0; i < n; i++) { /* churn: the same number, all others */
-        ck_assert(index_remove(&ix, mix(i), i + 1));
+        MUST(index_remove(&ix, mix(i), i + 1));
         fill(&ix, n + i, 1);
     }
     ck_assert_uint_le(ix.bytes, full + full / 20);
     for (uint64_t i = n; i < 2 * n; i++) {
-        ck_assert(index_remove(&ix, mix(i), i + 1));
+        MUST(index_remove(&ix, mix(i), i + 1));
         if (i == n * 19 / 10) {
             ck_assert_uint_le(ix.bytes, full / 4);
         }
@@ -334,9 +342,8 @@ START_TEST(random_slots_are_fair)
     for (unsigned i = 0; i < 200 * n; i++) {
         /* The caller may have used bits of it: the top 7 are the shard's. */
         uint64_t random = random_u64() >> 7;
-        ck_assert(index_random(&ix, random, &slot));
-        ck_assert_uint_ge(slot.location, 1);
-        ck_assert_uint_le(slot.location, n);
+        MUST(index_random(&ix, random, &slot));
+        MUST(slot.location >= 1 && slot.location <= n);
         seen[slot.location]++;
     }
     for (unsigned i = 1; i <= n; i++) { /* 200 expected */
@@ -344,7 +351,7 @@ START_TEST(random_slots_are_fair)
         ck_assert_msg(seen[i] < 1000, "slot %u was drawn %u times", i, seen[i]);
     }
     for (uint64_t i = 1; i < n; i++) {
-        ck_assert(index_remove(&ix, mix(i), i + 1));
+        MUST(index_remove(&ix, mix(i), i + 1));
     }
     ck_assert(index_random(&ix, random_u64(), &slot));
     ck_assert_uint_eq(slot.location, 1);
@@ -367,14 +374,14 @@ START_TEST(save_and_load)
         for (uint64_t i = 0; i < sizes[k]; i++) {
             struct index_slot out[2][INDEX_MATCH_MAX];
             unsigned n = index_match(&ix, mix(i), out[0]);
-            ck_assert_uint_eq(index_match(&copy, mix(i), out[1]), n);
+            MUST(index_match(&copy, mix(i), out[1]) == n);
             for (unsigned j = 0; j < n; j++) {
-                ck_assert(slots_equal(out[0][j], out[1][j]));
+                MUST(slots_equal(out[0][j], out[1][j]));
             }
         }
         fill(&copy, sizes[k], 20000); /* it lives on */
         for (uint64_t i = 0; i < sizes[k] + 20000; i++) {
-            ck_assert(index_remove(&copy, mix(i), i + 1));
+            MUST(index_remove(&copy, mix(i), i + 1));
         }
         ck_assert_uint_eq(copy.n_slots, 0);
         index_deinit(&ix);
@@ -479,16 +486,16 @@ START_TEST(allocations_fail)
                 struct index_slot dropped;
                 struct index_slot slot = {.location = i + 1};
                 enum status st = index_insert(&ix, mix(i), slot, &dropped);
-                ck_assert(st == OK || st == NO_MEMORY);
+                MUST(st == OK || st == NO_MEMORY);
                 if (st == OK) {
                     model_add(&m, mix(i), slot);
                 }
             }
             for (size_t i = 0; i < m.n; i += 2) {
-                ck_assert(index_remove(&ix, m.slots[i].hash, m.slots[i].slot.location));
+                MUST(index_remove(&ix, m.slots[i].hash, m.slots[i].slot.location));
             }
             for (size_t i = 1; i < m.n; i += 2) {
-                ck_assert(index_has(&ix, m.slots[i].hash, m.slots[i].slot.location));
+                MUST(index_has(&ix, m.slots[i].hash, m.slots[i].slot.location));
             }
             ck_assert_uint_eq(ix.n_slots, m.n / 2);
             index_deinit(&ix);
