@@ -101,6 +101,47 @@ START_TEST(records_cross_few_pages)
 }
 END_TEST
 
+static bool is_zero(const char *from, const char *to)
+{
+    while (from < to && *from == 0) {
+        from++;
+    }
+    return from >= to;
+}
+
+/* Buffers are used again; what they held before must not reach the device. */
+START_TEST(gaps_are_zeros)
+{
+    struct fixture f;
+    uint64_t random = 9;
+    struct log_position pos = {0};
+    struct log_block block = {0};
+    struct log_footer_entry e;
+    uint32_t segment, n_gap_bytes = 0;
+    fixture_begin(&f, 12);
+    for (int i = 0; i < 3000; i++) {
+        fixture_append_ok(&f, 20, fixture_random(&random) % 7000, i % 2);
+    }
+    fixture_flush(&f);
+    while (log_block_find(f.log, &pos, &segment)) {
+        ck_assert_int_eq(log_block_read(f.log, segment, pos.block++, false, LOG_REASON_SCAN,
+                                        &block),
+                         OK);
+        const char *end = block.bytes + sizeof(struct log_block_header);
+        while (log_block_next(&block, &e)) {
+            const char *record = block.bytes + (e.location * INDEX_UNIT_BYTES - block.offset);
+            ck_assert(record >= end && is_zero(end, record));
+            n_gap_bytes += (uint32_t)(record - end);
+            end = record + e.record_bytes;
+        }
+        ck_assert(is_zero(end, block.footer));
+    }
+    ck_assert_uint_gt(n_gap_bytes, 1000);
+    log_block_free(&block);
+    fixture_end(&f);
+}
+END_TEST
+
 START_TEST(device_bytes_per_user_byte)
 {
     struct fixture f;
@@ -651,8 +692,8 @@ START_TEST(geometry)
 END_TEST
 
 UNIT_MAIN("log", {appended_reads_back}, {sizes_at_the_edges}, {sync_reads},
-          {records_cross_few_pages}, {device_bytes_per_user_byte}, {entries_carry_expiry_and_kind},
-          {buffers_are_bounded}, {large_records_count_as_buffers},
+          {records_cross_few_pages}, {gaps_are_zeros}, {device_bytes_per_user_byte},
+          {entries_carry_expiry_and_kind}, {buffers_are_bounded}, {large_records_count_as_buffers},
           {destroy_tells_what_was_not_written}, {blocking_writer}, {stored_records_move},
           {segments_live_and_die}, {victims}, {last_segment_is_for_reinsertion},
           {reclaimed_while_read}, {old_locations_never_verify_again}, {trickles_share_a_segment},
