@@ -4,7 +4,7 @@
  *
  *      overhead = RSS - bytes of hot items     (tables, index, buffers, clients, RocksDB, code, and what
  *                                               the allocator wastes)
- *      capacity = 98 % of memory - overhead - a quarter of what is empty, moved towards by at most 2 % of memory per 100 ms,
+ *      capacity = 98 % of memory - overhead - a third of what is empty, moved towards by at most 2 % of memory per 100 ms,
  *                                               downwards by 10 % when RSS is over the limit
  *
  * Large values that float (a client is still sending one, a reply still holds one) come on top of the
@@ -25,7 +25,7 @@
 
 #define POLICY_BYTES (64u << 20) /* one instance per 64 MB of memory */
 #define BYTES_PER_GHOST_BYTE 128 /* 0.8 % of memory; two bytes per item of 256 bytes */
-#define RESERVE_PART 4 /* of the empty hot tier: index, tables, fragmentation, write buffers */
+#define RESERVE_PART 3 /* of the empty hot tier: index, tables, fragmentation, write buffers */
 #define PURGE_INTERVAL_US 250000
 
 static struct {
@@ -117,7 +117,8 @@ static uint64_t hot_bytes(struct engine *e)
 static void purge_if_near(uint64_t rss, uint64_t limit)
 {
     int64_t now_us = clock_mono_us();
-    if (rss > limit - limit / 64 && now_us - account.purged_us > PURGE_INTERVAL_US) {
+    int64_t interval_us = rss > limit ? PURGE_INTERVAL_US / 4 : PURGE_INTERVAL_US;
+    if (rss > limit - limit / 64 && now_us - account.purged_us > interval_us) {
         account.purged_us = now_us;
         IGNORE(mem_purge());
     }

@@ -49,7 +49,7 @@ static void admin_stop(struct admin **admin)
 /* Pages that nobody uses go back to the kernel within a second: the option memory bounds RSS. No
  * huge pages, which would round small heaps up to 2 MB steps. */
 extern const char *malloc_conf;
-const char *malloc_conf = "dirty_decay_ms:1000,muzzy_decay_ms:0,background_thread:true,thp:never,"
+const char *malloc_conf = "dirty_decay_ms:200,muzzy_decay_ms:0,background_thread:true,thp:never,"
                           "metadata_thp:disabled";
 
 struct server {
