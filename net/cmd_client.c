@@ -166,7 +166,8 @@ struct listing {
 static bool list_client(void *arg, struct client *c)
 {
     struct listing *l = arg;
-    if (l->id != 0 && c->id != l->id) {
+    bool is_going = atomic_load_explicit(&c->kill_reason, memory_order_relaxed) != CLOSE_NOT_KILLED;
+    if (is_going || (l->id != 0 && c->id != l->id)) {
         return true;
     }
     if (l->cap - l->len < CLIENT_LINE_MAX) {
