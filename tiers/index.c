@@ -129,7 +129,7 @@ static struct cell cell_unpack(uint64_t entry)
     uint64_t address = (entry & ((UINT64_C(1) << ENTRY_ADDRESS_BITS) - 1)) << 4;
     return (struct cell){
         .header = (uint64_t *)(uintptr_t)address,
-        .slots = (uint64_t *)(uintptr_t)address + 1,
+        .slots = (uint64_t *)(uintptr_t)(address + sizeof(uint64_t)), /* no cell: never used */
         .n = (unsigned)(entry >> ENTRY_COUNT_SHIFT),
         .used = (unsigned)(entry >> ENTRY_ADDRESS_BITS) & ((1u << ENTRY_USED_BITS) - 1),
     };
