@@ -196,12 +196,14 @@ class Connection:
             pass
         return self.take()
 
-    def read_available(self, seconds):
-        """What comes until nothing has come for so long; (bytes, closed)."""
+    def read_available(self, seconds, at_least=0):
+        """What comes until nothing has come for so long; (bytes, closed). For the first at_least
+        bytes it waits as long as for any reply."""
         old = self.sock.gettimeout()
-        self.sock.settimeout(seconds)
         try:
             while True:
+                is_enough = len(self._buf) - self._pos >= at_least
+                self.sock.settimeout(seconds if is_enough else old)
                 self._fill()
         except Closed:
             return self.take(), True
