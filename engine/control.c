@@ -196,6 +196,7 @@ static enum status worker_init(struct engine *e, unsigned id)
     w->id = id;
     w->delayed_tail = &w->delayed;
     w->settles_tail = &w->settles;
+    w->fetches_tail = &w->fetches_waiting;
     w->wake.run = wake_run;
     w->random = (uint64_t)clock_mono_us() * 2654435761u + id + 1;
     atomic_store_explicit(&w->now_ms, clock_wall_ms(), memory_order_relaxed);
@@ -423,6 +424,9 @@ void engine_worker_turn(struct engine_worker *worker)
     if (worker->queue == NULL) {
         return;
     }
+    if (worker->fetches_waiting != NULL) {
+        fetch_start_waiting(worker);
+    }
     if (worker->n_settles_queued != 0) {
         fetch_start_settles(worker);
     }
@@ -454,6 +458,7 @@ void engine_worker_stop(struct engine_worker *worker)
            (worker->n_fetches != 0 || worker->n_settles_queued != 0 ||
             log_writer_pending(worker->writer) != 0 || device_in_flight(worker->queue) != 0)) {
         IGNORE(log_flush(worker->writer));
+        fetch_start_waiting(worker);
         fetch_start_settles(worker);
         device_submit(worker->queue);
         if (device_reap(worker->queue) + mailbox_drain(&worker->mailbox) == 0) {

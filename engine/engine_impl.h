@@ -128,6 +128,8 @@ struct engine_worker {
     struct engine_op *resuming;
     struct scan_footer *scan_footer; /* last footer read by SCAN */
     struct settle *settles, **settles_tail;
+    struct fetch *fetches_waiting, **fetches_tail; /* for buffers of reads in flight */
+    uint64_t reading_bytes;
     uint32_t n_fetches, n_settling, n_settles_queued;
     uint32_t tick_shard;
     bool is_choked;   /* victims cannot be written down just now: writers wait */
@@ -252,6 +254,7 @@ MUST_CHECK enum status fetch_join_locked(struct engine_worker *w, struct shard *
 /* Settles the slots of a key that has an unsettled item. REQUIRES the shard's lock. */
 void fetch_settle_locked(struct engine_worker *w, struct shard *s, uint64_t hash, struct item *it);
 void fetch_start_settles(struct engine_worker *w);
+void fetch_start_waiting(struct engine_worker *w);
 void fetch_cancel(struct engine_key *key);
 
 /* demote.c */

@@ -48,7 +48,8 @@ struct fetch {
     struct index_slot slot;
     unsigned n_tried;
     uint64_t tried[INDEX_MATCH_MAX];
-    struct warm_value *value; /* matched, waiting for its chunks */
+    struct warm_value *value;   /* matched, waiting for its chunks */
+    struct fetch *next_waiting; /* for its turn to read */
     uint32_t key_len;
     char key[];
 };
@@ -202,6 +203,17 @@ static void mark_tried(struct fetch *f)
     }
 }
 
+/* Buffers of reads in flight are RAM that a command with thousands of cold keys could otherwise take. */
+static uint64_t reading_max(void)
+{
+    return memory_limit() / 64;
+}
+
+static uint32_t read_bytes(struct index_slot slot)
+{
+    return index_class_bytes(slot.len_class) + 2 * DEVICE_ALIGN;
+}
+
 /* Begins reading the newest slot not yet tried. False: none is left. */
 static bool read_next_locked(struct fetch *f)
 {
@@ -217,6 +229,7 @@ static bool read_next_locked(struct fetch *f)
                                     .reason = LOG_REASON_LOOKUP,
                                     .done = read_done};
         if (log_read_begin(f->worker->engine->log, f->worker->queue, &f->read) == OK) {
+            f->worker->reading_bytes += read_bytes(f->slot);
             return true;
         }
         mark_tried(f);
@@ -388,6 +401,7 @@ static void read_done(struct log_read *read, enum status st)
         }
     }
     log_read_finish(read);
+    f->worker->reading_bytes -= read_bytes(f->slot);
     SEQ_POINT(PROMOTE_AFTER_READ);
     if (f->is_settling) {
         metric_add(M_SETTLE_READS, 1);
@@ -497,7 +511,10 @@ enum status fetch_join_locked(struct engine_worker *w, struct shard *s, struct e
             mem_free(wt);
             return NO_MEMORY;
         }
-        if (!read_next_locked(f)) { /* nothing readable: told as absent, with had_error */
+        if (w->reading_bytes > reading_max()) {
+            *w->fetches_tail = f;
+            w->fetches_tail = &f->next_waiting;
+        } else if (!read_next_locked(f)) { /* nothing readable: told as absent, with had_error */
             s->fetches = f->next;
             w->n_fetches--;
             key->warm = value_absent(f);
@@ -522,6 +539,19 @@ void fetch_cancel(struct engine_key *key)
 {
     key->waiter->op = NULL; /* same thread as delivery */
     key->waiter = NULL;
+}
+
+void fetch_start_waiting(struct engine_worker *w)
+{
+    while (w->fetches_waiting != NULL && w->reading_bytes <= reading_max()) {
+        struct fetch *f = w->fetches_waiting;
+        w->fetches_waiting = f->next_waiting;
+        if (w->fetches_waiting == NULL) {
+            w->fetches_tail = &w->fetches_waiting;
+        }
+        lock_acquire(&f->shard->lock);
+        go_on(f);
+    }
 }
 
 /* ---- settling ---- */
