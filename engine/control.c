@@ -146,10 +146,11 @@ static enum status warm_open(struct engine *e, char *error_out)
 
 /* ---- shards and workers ---- */
 
-/* Cells of about 80 slots when the warm tier is full of 1 KiB records. */
+/* First cells for 512 KiB of the warm tier each; fuller ones split. Fewer would bring more false matches
+ * (keys / 2^(25 + depth)), more would leave cells too empty for their headers. */
 static unsigned index_depth_for(uint64_t warm_bytes)
 {
-    uint64_t cells = warm_bytes / (128 * 1024) / SHARDS;
+    uint64_t cells = warm_bytes / (512 * 1024) / SHARDS;
     unsigned depth = 0;
     while (depth < 14 && (UINT64_C(2) << depth) <= cells) {
         depth++;

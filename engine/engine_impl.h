@@ -31,7 +31,7 @@
 #include "tiers/log.h"
 #include "tiers/table.h"
 
-#define SHARD_BITS 7
+#define SHARD_BITS 5 /* enough for as many threads; 128 shards cost more index per key at 64 MB */
 #define SHARDS (1u << SHARD_BITS)
 #define POLICIES_MAX 16
 #define NAMESPACES 4096 /* slots; one per database and flush not yet swept */

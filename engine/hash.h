@@ -1,5 +1,5 @@
 /*
- * Purpose: the one hash of a key: XXH3, seeded by its namespace. Shard: top 7 bits. Hot table: low 20.
+ * Purpose: the one hash of a key: XXH3, seeded by its namespace. Shard: top 5 bits. Hot table: low 20.
  *   Index: tiers/index.h. TinyLFU's sketch mixes all of it.
  * Threads: pure. Errors: none. HEARTH_WEAK_HASH (tests) keeps 8 bits, so that everything collides.
  */
