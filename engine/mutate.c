@@ -132,12 +132,15 @@ static int64_t current_expiry(struct engine_op *op, uint32_t i)
     return v != NULL ? v->expire_at_ms : ENGINE_NO_EXPIRY;
 }
 
-static enum status check_size(const struct engine_key *key, size_t len)
+/* Without a warm tier a value must fit into one policy's share of the hot tier, or it would be lost. */
+static enum status check_size(struct engine *e, const struct engine_key *key, size_t len)
 {
-    if (len > UINT32_MAX || key->len + len + sizeof(struct item) > memory_item_max()) {
-        return TOO_BIG;
+    uint64_t max = memory_item_max();
+    if (e->log == NULL) {
+        uint64_t share = memory_hot_capacity() / e->n_policies;
+        max = share - share / 4 < max ? share - share / 4 : max;
     }
-    return OK;
+    return len > UINT32_MAX || key->len + len + sizeof(struct item) > max ? TOO_BIG : OK;
 }
 
 /* A new item holding `len` bytes of `data` (or uninitialised), in a blob when large. */
@@ -201,7 +204,7 @@ static enum status put_fresh(struct engine_op *op, uint32_t i, const struct engi
 enum status engine_put(struct engine_op *op, uint32_t i, const struct engine_put *put)
 {
     struct engine_key *key = &op->keys[i];
-    enum status st = check_size(key, put->len);
+    enum status st = check_size(op->worker->engine, key, put->len);
     if (st != OK) {
         return st;
     }
@@ -307,7 +310,7 @@ static bool edit_in_place(struct engine_op *op, struct engine_key *key, struct i
 enum status engine_edit(struct engine_op *op, uint32_t i, size_t len, char **data_out)
 {
     struct engine_key *key = &op->keys[i];
-    enum status st = check_size(key, len);
+    enum status st = check_size(op->worker->engine, key, len);
     *data_out = NULL;
     if (st != OK) {
         return st;

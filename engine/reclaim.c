@@ -256,10 +256,7 @@ static enum status reclaim_segment(struct engine *e, uint32_t segment)
         log_reclaim_abort(e->log, segment);
         return NO_SPACE;
     }
-    KILL_POINT(RECLAIM_BEFORE_GENERATION);
-    enum status st = log_reclaim_finish(e->log, segment);
-    KILL_POINT(RECLAIM_AFTER_GENERATION);
-    return st;
+    return log_reclaim_finish(e->log, segment);
 }
 
 static void warm_is_full(struct engine *e, bool is_full)
