@@ -1,15 +1,19 @@
 /*
  * Design: extendible hashing whose buckets ("cells") are sorted arrays. The bits of the hash are used
- * from the top: shard, directory position at creation, tag. A cell that has split u times has used up
+ * from the top: shard; then, spread (see below), directory position at creation and tag. A cell that has split u times has used up
  * u bits of the tag, so its slots' tags share them, and the rest of the tag says, since hashes are
  * uniform, about where in the cell a slot lies: a look-up reads the directory entry and one or two cache
  * lines of slots, and nothing else.
  *
- *      63     56 55               56-b 55-b                    36-b                  0
- *     +---------+---------------------+---------------------------+-------------------+
- *     | shard   | base_depth = b bits | tag 20: u used | rest     | not looked at     |
- *     +---------+---------------------+----------------+----------+-------------------+
- *               |<------ directory position, depth bits ------->|
+ *      63     56 55                                               0
+ *     +---------+---------------------------------------------------+
+ *     | shard   | x                                                 |   hash
+ *     +---------+---------------------------------------------------+
+ *      63                63-b                     43-b              0
+ *     +---------------------+---------------------+-----------------+
+ *     | base_depth = b bits | tag 20: u used,rest | not looked at   |   y = spread(x), b <= 20
+ *     +---------------------+-------------+-------+-----------------+
+ *     |<-- directory position, depth bits -->|
  *
  *     directory entry
  *      63          49 48     44 43                                                    0
@@ -25,8 +29,8 @@
  * A look-up needs no header: what a cell holds stands in its directory entries (2^(depth - b - u) equal
  * ones, side by side) and says what it has room for, the smallest class that fits. The header lets a
  * cell that the heap has moved be found in the directory.
- * Cells split at 191 slots. The hash is first spread unevenly (spread()), so that at any time cells of
- * all fills from 96 to 191 are there in the same proportions; else all would be equally full, and at
+ * Cells split at 223 slots. The hash is first spread unevenly (spread()), so that at any time cells of
+ * all fills from 112 to 223 are there in the same proportions; else all would be equally full, and at
  * times all just too large for their class.
  *
  * Invariants
@@ -39,10 +43,19 @@
  *   5. Keys whose hashes were made to collide cannot blow up the directory: it doubles only while it
  *      has at most one entry per DIRECTORY_SHARE slots. Until then a cell grows, to CELL_SLOTS_MAX.
  *
- * Cost: 10 M keys in 128 indexes, base_depth 9, one thread, resident bytes per key: 9.0 after growing, 9.0
- *   after replacing every key (12 M 9.1, 3 M 9.6, 1 M 11.5). Hit 0.11 us, miss 0.09, prefetched in
- *   batches of 16 0.05, insert 0.17 to 0.35, remove the same; no insert or remove over 0.2 ms that was
- *   not preempted. A miss matches a foreign slot in 1.5 of 10,000 cases (n / 2^(7 + base_depth + 20)).
+ * Cost: 128 indexes, one thread, a machine shared with others (load 2 to 17); resident bytes per key once
+ * grown, and after every key was replaced:
+ *
+ *      keys, base_depth   1 M, 6     3 M, 7    10 M, 9    10 M, 10   100 M, 12
+ *      bytes per key      11.6 11.6  9.5 9.7   8.9 8.9    9.2 9.2    8.6 8.7
+ *
+ *   The 4 MiB of index_heap.c weigh on small ones. With nine of ten of 10 M keys removed: 14.6.
+ *   10 M, base_depth 9: hit 0.11 us, miss 0.09, in prefetched batches of 16 0.05; insert and remove 0.26
+ *   to 0.32. A miss matches a foreign slot in 1.5 of 10,000 cases, n / 2^(7 + base_depth + 20).
+ *   Tails, 40 M inserts and 20 M removals in two runs: at most 0.27 and 0.18 ms of CPU time. By the wall
+ *   clock some take over 1 ms, but as many as of a control that loads two words and calls nothing (255
+ *   inserts, 276 controls): what the index adds cannot be told from the machine. Not measured: several
+ *   threads, where madvise and page faults contend for the address space.
  * Rejected: 64-byte buckets of eight slots (10 B per key at load 0.8, and they cannot grow by parts);
  *   jemalloc for the cells (see index_heap.c); merging cells after removals (they shrink; the directory
  *   costs 0.1 B per key there ever were).
@@ -84,9 +97,9 @@ static_assert(CELL_SLOTS_MAX < INDEX_HEAP_WORDS_MAX, "and the header");
 #define DEPTH_MAX 28
 #define DIRECTORY_FREE 4096u /* entries that are always allowed: 32 KiB */
 #define DIRECTORY_SHARE 16u  /* slots per entry beyond; in practice there are 50 to 100 */
-#define WALK_MAX 24u         /* slots; three deviations of the guess in a cell of 191 */
+#define WALK_MAX 24u         /* slots; three deviations of the guess in a cell of 223 */
 
-#define SPLIT_AT 191u /* slots: with the header a size class */
+#define SPLIT_AT 223u /* slots: with the header a size class */
 
 /* --- length classes ------------------------------------------------------------------------------ */
 

@@ -1,7 +1,7 @@
 /*
  * Design: a pool is an array of equal cells, always full but for its end, in regions of address space,
- * each four times the one before; only the pages that cells stand in are touched. Freeing a cell copies the last
- * one of the pool over it, which costs as much as the copy that brought the cell to its next class.
+ * each four times the one before; only the pages that cells stand in are touched. Freeing a cell copies
+ * the last one of the pool over it, which costs as much as the copy that brought the cell to its class.
  *
  *      region 0 (256 KiB)            region 1 (1 MiB)
  *     +------+------+------+------+ +------+------+- - - - - - - - - -+
