@@ -1,6 +1,7 @@
 /*
  * Design: the half of a device that does not depend on where the bytes are: the queue with its three
- * lists (device_impl.h has the picture), short transfers, metrics and the buffer pool. A back end only moves requests in and results out.
+ * lists (device_impl.h has the picture), short transfers, metrics and the buffer pool. A back end only
+ * moves requests in and results out.
  *
  * Invariants
  *   1. done is called exactly once per device_begin, from device_reap or device_queue_destroy only.

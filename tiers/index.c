@@ -1,9 +1,9 @@
 /*
- * Design: extendible hashing whose buckets ("cells") are sorted arrays. The bits of the hash are used
- * from the top: shard; then, spread (see below), directory position at creation and tag. A cell that has split u times has used up
- * u bits of the tag, so its slots' tags share them, and the rest of the tag says, since hashes are
- * uniform, about where in the cell a slot lies: a look-up reads the directory entry and one or two cache
- * lines of slots, and nothing else.
+ * Design: extendible hashing whose buckets ("cells") are sorted arrays. The hash is used from the top:
+ * the shard's bits; then, spread (see below), directory position at creation and tag. A cell that has
+ * split u times has used up u bits of the tag, so its slots' tags share them, and the rest of the tag
+ * says, since hashes are uniform, about where in the cell a slot lies: a look-up reads the directory
+ * entry and one or two cache lines of slots, and nothing else.
  *
  *      63     56 55                                               0
  *     +---------+---------------------------------------------------+
