@@ -390,9 +390,12 @@ bool index_has(const struct index *ix, uint64_t hash, uint64_t location)
 void index_prefetch(const struct index *ix, uint64_t hash)
 {
     struct cell c = cell_unpack(ix->directory[position_of(ix, hash)]);
-    const uint64_t *at = c.slots + guess(c, tag_of(ix, hash));
-    __builtin_prefetch(at - 3); /* beyond the cell does no harm */
-    __builtin_prefetch(at + 3);
+    if (c.n == 0) {
+        return;
+    }
+    unsigned i = guess(c, tag_of(ix, hash));
+    __builtin_prefetch(&c.slots[i > 3 ? i - 3 : 0]);
+    __builtin_prefetch(&c.slots[i + 3 < c.n ? i + 3 : c.n - 1]);
 }
 
 bool index_random(const struct index *ix, uint64_t random, struct index_slot *out)
